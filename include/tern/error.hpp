@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+/// The errors tern reports. Each message carries the numbers: "matmul: x is 4x512 but w is 64x256; the depths must agree".
+///
+/// Programmer errors that cost nothing to check once per call are thrown by the public function, before anything is
+/// written. Without exceptions (-fno-exceptions) the error goes to TERN_ON_ERROR(e), by default std::terminate.
+#pragma once
+
+#include <concepts>
+#include <exception>
+#include <string>
+#include <string_view>
+#include <utility>  // std::move
+
+#include <tern/config.hpp>
+
+namespace tern::inline v0_1 {
+
+/// The base of every error of the library.
+class error : public std::exception {
+ public:
+  explicit error(std::string message) : message_(std::move(message)) {}
+  const char* what() const noexcept override { return message_.c_str(); }
+
+ private:
+  std::string message_;
+};
+
+/// Sizes that do not fit together: depths, outputs, buffers, workspaces.
+class shape_error : public error {
+  using error::error;
+};
+
+/// A value outside its range: NaN or infinity in a quantizer, a code that its codec cannot hold, too many inputs.
+class range_error : public error {
+  using error::error;
+};
+
+/// An instruction set that is unknown or that this machine does not have.
+class isa_error : public error {
+  using error::error;
+};
+
+namespace detail {
+
+inline void append(std::string& out, std::string_view text) { out.append(text); }
+template <std::integral T>
+void append(std::string& out, T number) {
+  out += std::to_string(number);
+}
+template <std::floating_point T>
+void append(std::string& out, T number) {
+  out += std::to_string(number);
+}
+
+template <class Error>
+[[noreturn]] void raise(Error e) {
+#if defined(TERN_ON_ERROR)
+  TERN_ON_ERROR(e);
+  std::terminate();
+#elif defined(__cpp_exceptions)
+  throw e;
+#else
+  static_cast<void>(e);
+  std::terminate();
+#endif
+}
+
+/// Throws Error with the parts joined into one message. Cold and out of line, so that checks stay one compare.
+template <class Error, class... Parts>
+[[noreturn, gnu::cold, gnu::noinline]] void fail(const Parts&... parts) {
+  std::string message;
+  (append(message, parts), ...);
+  raise(Error(std::move(message)));
+}
+
+/// a * b, or a range_error where it does not fit: sizes come from files too.
+constexpr std::size_t checked_product(std::size_t a, std::size_t b) {
+  if (b != 0 && a > static_cast<std::size_t>(-1) / 2 / b) fail<range_error>("size ", a, " x ", b, " does not fit memory");
+  return a * b;
+}
+
+constexpr std::size_t ceil_div(std::size_t a, std::size_t b) { return a / b + (a % b != 0); }
+constexpr std::size_t round_up(std::size_t a, std::size_t b) { return ceil_div(a, b) * b; }
+
+}  // namespace detail
+}  // namespace tern::inline v0_1

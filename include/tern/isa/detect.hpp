@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+/// What the processor and the operating system can run, asked from the hardware.
+#pragma once
+
+#include <tern/config.hpp>
+
+#if defined(TERN_X86)
+#include <cpuid.h>
+#endif
+
+namespace tern::inline v0_1::isa {
+
+#if defined(TERN_X86)
+
+/// CPUID and XGETBV, read once. (clang 14 and 16 refuse __builtin_cpu_supports for the newer names.)
+struct x86_features {
+  bool avx2 = false;  // with FMA and F16C, which every AVX2 processor has, and the system saves the upper halves
+
+  x86_features() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (__get_cpuid(1, &a, &b, &c, &d) == 0) return;
+    const bool fma = (c >> 12 & 1) != 0, osxsave = (c >> 27 & 1) != 0, avx = (c >> 28 & 1) != 0, f16c = (c >> 29 & 1) != 0;
+    if (!osxsave || !avx) return;
+    const bool saves_ymm = (xgetbv() & 0x6) == 0x6;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return;
+    avx2 = saves_ymm && fma && f16c && (b >> 5 & 1) != 0;
+  }
+
+  static const x86_features& get() {
+    static const x86_features features;
+    return features;
+  }
+
+ private:
+  /// XCR0, the register states that the system saves; the instruction itself needs no compiler flag this way.
+  static std::uint64_t xgetbv() {
+    std::uint32_t low = 0, high = 0;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return static_cast<std::uint64_t>(high) << 32 | low;
+  }
+};
+
+#endif
+
+}  // namespace tern::inline v0_1::isa

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: MIT
+/// AVX2 (with FMA and F16C): Intel from Haswell, AMD from Excavator and Zen.
+///
+/// vpmaddubsw multiplies 32 unsigned by 32 signed bytes and adds neighbours into int16: 32 products in one instruction and one
+/// vpaddw, four times what the exact int32 route through vpmaddwd gives. So ternary weights are held unsigned, u in 0..3, and
+/// int16 sums are widened before they can overflow:
+///
+///   i2  u = 1 - w (one xor: v ^ 0x55), so sum(x w) = sum(x) - sum(x u). A pair is at most 2 * 3 * 128 = 768, so 42 of
+///       them fit int16. One token does not even shift each field down: v & 0x0C is 4u, and one shift by 4 brings the upper
+///       two fields down. The sums of 4u take 32767 / 3072 = 10 steps, that is strips of 5 blocks.
+///   b3  u = w + 1, the digit, so sum(x w) = sum(x u) - sum(x). A pair is at most 512; 63 steps. A digit is
+///       [3b >= 256] + [3b >= 512], two compares, and the next one comes from 3b mod 256, two additions.
+///   i8  both signed and eight bits: vpmaddubsw saturates, so bytes are widened to int16 for vpmaddwd. Exact for -128.
+#pragma once
+
+#include <immintrin.h>
+
+#include <algorithm>  // std::min
+#include <cstring>
+
+#include <tern/isa/detect.hpp>
+#include <tern/kernel/scalar.hpp>
+
+TERN_REGION_BEGIN("avx2,fma,f16c")
+namespace tern::inline v0_1::kernel::inline TERN_TU::avx2 {
+
+// Rows of 16 lanes: outputs 0..7 of the panel in lo, 8..15 in hi.
+struct floats {
+  __m256 lo, hi;
+};
+struct ints {
+  __m256i lo, hi;
+};
+
+TERN_INLINE __m256i load256(const void* at) { return _mm256_loadu_si256(static_cast<const __m256i*>(at)); }
+TERN_INLINE void store256(void* at, __m256i a) { _mm256_storeu_si256(static_cast<__m256i*>(at), a); }
+TERN_INLINE __m128i load128(const void* at) { return _mm_loadu_si128(static_cast<const __m128i*>(at)); }
+TERN_INLINE void store128(void* at, __m128i a) { _mm_storeu_si128(static_cast<__m128i*>(at), a); }
+
+TERN_INLINE floats load(const float* at) { return {_mm256_loadu_ps(at), _mm256_loadu_ps(at + 8)}; }
+TERN_INLINE ints load(const std::int32_t* at) { return {load256(at), load256(at + 8)}; }
+TERN_INLINE floats load_half(const std::uint16_t* at) {
+  return {_mm256_cvtph_ps(load128(at)), _mm256_cvtph_ps(load128(at + 8))};
+}
+TERN_INLINE __m256 bfloat16_to_floats(__m128i bits) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+}
+TERN_INLINE floats load_bfloat16(const std::uint16_t* at) {
+  return {bfloat16_to_floats(load128(at)), bfloat16_to_floats(load128(at + 8))};
+}
+TERN_INLINE floats load_real(const float* at) { return load(at); }
+TERN_INLINE floats load_real(const half* at) { return load_half(&at->bits); }
+TERN_INLINE floats load_real(const bfloat16* at) { return load_bfloat16(&at->bits); }
+TERN_INLINE ints load_bytes(const std::int8_t* at) { return {load256(at), load256(at + 32)}; }
+TERN_INLINE void store(float* at, const floats& a) {
+  _mm256_storeu_ps(at, a.lo);
+  _mm256_storeu_ps(at + 8, a.hi);
+}
+TERN_INLINE void store(std::int32_t* at, const ints& a) {
+  store256(at, a.lo);
+  store256(at + 8, a.hi);
+}
+TERN_INLINE void store_half(std::uint16_t* at, const floats& a) {
+  store128(at, _mm256_cvtps_ph(a.lo, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  store128(at + 8, _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+TERN_INLINE void store_bfloat16(std::uint16_t* at, const floats& a) {
+  alignas(64) float lanes[panel_rows];
+  store(lanes, a);
+  for (std::size_t i = 0; i < panel_rows; ++i) at[i] = detail::float_to_bfloat16(lanes[i]);
+}
+/// Stores lanes that are within int8.
+TERN_INLINE void store_int8(std::int8_t* at, const ints& a) {
+  // The pack works within 128-bit halves: (lo0..3 hi0..3 | lo4..7 hi4..7), put in order by the permutation.
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a.lo, a.hi), 0xD8);
+  store128(at, _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+}
+TERN_INLINE floats broadcast(float a) { return {_mm256_set1_ps(a), _mm256_set1_ps(a)}; }
+TERN_INLINE ints broadcast(std::int32_t a) { return {_mm256_set1_epi32(a), _mm256_set1_epi32(a)}; }
+TERN_INLINE floats fma(const floats& a, const floats& b, const floats& c) {
+  return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+TERN_INLINE floats multiply(const floats& a, const floats& b) {
+  return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)};
+}
+TERN_INLINE floats divide(const floats& a, const floats& b) {
+  return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)};
+}
+TERN_INLINE floats to_floats(const ints& a) { return {_mm256_cvtepi32_ps(a.lo), _mm256_cvtepi32_ps(a.hi)}; }
+TERN_INLINE ints round_to_ints(const floats& a) { return {_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi)}; }
+TERN_INLINE ints magnitude(const floats& a) {
+  const __m256i mask = _mm256_set1_epi32(0x7fffffff);
+  return {_mm256_and_si256(_mm256_castps_si256(a.lo), mask), _mm256_and_si256(_mm256_castps_si256(a.hi), mask)};
+}
+TERN_INLINE ints add(const ints& a, const ints& b) {
+  return {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)};
+}
+TERN_INLINE ints subtract(const ints& a, const ints& b) {
+  return {_mm256_sub_epi32(a.lo, b.lo), _mm256_sub_epi32(a.hi, b.hi)};
+}
+TERN_INLINE ints maximum(const ints& a, const ints& b) {
+  return {_mm256_max_epi32(a.lo, b.lo), _mm256_max_epi32(a.hi, b.hi)};
+}
+TERN_INLINE ints low_byte(const ints& a) {
+  return {_mm256_srai_epi32(_mm256_slli_epi32(a.lo, 24), 24), _mm256_srai_epi32(_mm256_slli_epi32(a.hi, 24), 24)};
+}
+TERN_INLINE ints drop_byte(const ints& a) { return {_mm256_srli_epi32(a.lo, 8), _mm256_srli_epi32(a.hi, 8)}; }
+TERN_INLINE std::int32_t sum_of(const ints& a) {
+  const __m256i pairs = _mm256_add_epi32(a.lo, a.hi);
+  const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+  const __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4E));
+  return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xB1)));
+}
+
+/// Four inputs of a token, the same in every row.
+TERN_INLINE std::int32_t load_quad(const std::int8_t* x) {
+  std::int32_t quad;
+  std::memcpy(&quad, x, sizeof quad);
+  return quad;
+}
+TERN_INLINE __m256i broadcast_quad(const std::int8_t* x) { return _mm256_set1_epi32(load_quad(x)); }
+
+/// sum + the products of 8 rows x 4 unsigned weights by a broadcast quad, two int16 lanes a row.
+TERN_INLINE __m256i multiply_add(__m256i sum, __m256i weights, __m256i quad) {
+  return _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights, quad));
+}
+/// acc[0..7] += the two int16 lanes of each row.
+TERN_INLINE void widen(__m256i sum, std::int32_t* acc) {
+  store256(acc, _mm256_add_epi32(load256(acc), _mm256_madd_epi16(sum, _mm256_set1_epi16(1))));
+}
+
+/// T tokens times unsigned operands, levels 0..Largest: int16 sums of 16 rows x T tokens in registers.
+template <std::size_t T, int Largest>
+TERN_INLINE void dot_tile_unsigned(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x,
+                                   std::size_t stride, std::int32_t* acc) {
+  constexpr std::size_t steps = 32767 / (2 * Largest * 128);
+  while (quads != 0) {
+    const std::size_t n = quads < steps ? quads : steps;
+    __m256i sum[T][2];
+    for (std::size_t t = 0; t < T; ++t) sum[t][0] = sum[t][1] = _mm256_setzero_si256();
+    for (std::size_t q = 0; q < n; ++q, operands += block_bytes, x += quad_inputs) {
+      const __m256i lo = load256(operands), hi = load256(operands + 32);
+      for (std::size_t t = 0; t < T; ++t) {
+        const __m256i quad = broadcast_quad(x + t * stride);
+        sum[t][0] = multiply_add(sum[t][0], lo, quad);
+        sum[t][1] = multiply_add(sum[t][1], hi, quad);
+      }
+    }
+    for (std::size_t t = 0; t < T; ++t) {
+      widen(sum[t][0], acc + t * panel_rows);
+      widen(sum[t][1], acc + t * panel_rows + 8);
+    }
+    quads -= n;
+  }
+}
+
+/// Panels from which one token reads at once.
+inline constexpr std::size_t streams = 4;
+/// How far ahead of the loads one token asks for weights. The hardware follows a few streams by itself, not far enough.
+inline constexpr std::size_t prefetch_bytes = 1024;
+
+template <codec Codec>
+struct decoder;
+
+template <>
+struct decoder<i2> {
+  static constexpr std::int32_t x_sum = 1;  // sum(x w) = sum(x) - sum(x u)
+  static constexpr bool negated = true;
+  static constexpr std::size_t operand_bytes = block_bytes;
+  static constexpr int largest = 3;  // u of the field 10, which no ternary quantizer writes but a byte may hold
+  static constexpr std::size_t strip_blocks = 5;
+  static_assert(strip_blocks * 2 * (2 * 4 * largest * 128) <= 32767, "two fields a block go to the sums of 4u");
+
+  explicit decoder(i2) {}
+
+  TERN_INLINE static __m256i unsigned_fields(const std::uint8_t* at) {
+    return _mm256_xor_si256(load256(at), _mm256_set1_epi8(0x55));
+  }
+  /// One half block, 8 rows x 16 inputs: fields 0 and 2 to the sums of u, fields 1 and 3 to the sums of 4u.
+  TERN_INLINE static void multiply_half(const std::uint8_t* at, const std::int8_t* x, __m256i& once, __m256i& fourfold) {
+    const __m256i low = unsigned_fields(at);
+    const __m256i high = _mm256_srli_epi16(low, 4);
+    const __m256i mask = _mm256_set1_epi8(0x03), mask4 = _mm256_set1_epi8(0x0C);
+    once = multiply_add(once, _mm256_and_si256(low, mask), broadcast_quad(x));
+    fourfold = multiply_add(fourfold, _mm256_and_si256(low, mask4), broadcast_quad(x + 4));
+    once = multiply_add(once, _mm256_and_si256(high, mask), broadcast_quad(x + 8));
+    fourfold = multiply_add(fourfold, _mm256_and_si256(high, mask4), broadcast_quad(x + 12));
+  }
+  TERN_INLINE void strip(const std::uint8_t* blocks, std::size_t n, const std::int8_t* x, std::int32_t* acc) const {
+    __m256i once[2], fourfold[2];
+    for (std::size_t h = 0; h < 2; ++h) once[h] = fourfold[h] = _mm256_setzero_si256();
+    for (std::size_t b = 0; b < n; ++b, blocks += block_bytes, x += block_inputs<i2>) {
+      __builtin_prefetch(blocks + prefetch_bytes);
+      for (std::size_t h = 0; h < 2; ++h) multiply_half(blocks + 32 * h, x, once[h], fourfold[h]);
+    }
+    // Lanes of 4u are multiples of 4; together at most 20 * 768 = 15360.
+    for (std::size_t h = 0; h < 2; ++h)
+      widen(_mm256_add_epi16(once[h], _mm256_srai_epi16(fourfold[h], 2)), acc + 8 * h);
+  }
+  TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
+    const __m256i mask = _mm256_set1_epi8(0x03);
+    for (std::size_t h = 0; h < 2; ++h) {
+      const __m256i u = unsigned_fields(block + 32 * h);
+      store256(out + 32 * h, _mm256_and_si256(u, mask));
+      store256(out + 32 * h + 64, _mm256_and_si256(_mm256_srli_epi16(u, 2), mask));
+      store256(out + 32 * h + 128, _mm256_and_si256(_mm256_srli_epi16(u, 4), mask));
+      store256(out + 32 * h + 192, _mm256_and_si256(_mm256_srli_epi16(u, 6), mask));
+    }
+  }
+  TERN_INLINE void levels(const std::uint8_t* block, std::int8_t* out) const {
+    alignas(64) std::uint8_t u[i2::fold * block_bytes];
+    expand(block, u);
+    for (std::size_t j = 0; j < sizeof u; j += 32)
+      store256(out + j, _mm256_sub_epi8(_mm256_set1_epi8(1), load256(u + j)));
+  }
+  template <std::size_t T>
+  void dot_tile(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x, std::size_t stride,
+                std::int32_t* acc) const {
+    dot_tile_unsigned<T, largest>(operands, quads, x, stride, acc);
+  }
+};
+
+template <>
+struct decoder<b3> {
+  static constexpr std::int32_t x_sum = -1;  // sum(x w) = sum(x u) - sum(x)
+  static constexpr bool negated = false;
+  static constexpr std::size_t operand_bytes = block_bytes;
+  static constexpr int largest = 2;
+  static constexpr std::size_t strip_blocks = 12;
+  static_assert(strip_blocks * b3::fold * (2 * largest * 128) <= 32767);
+
+  explicit decoder(b3) {}
+
+  /// The fractions of 32 bytes, biased by 128 for the signed compares; times 3 maps biased to biased modulo 256.
+  TERN_INLINE static __m256i fractions(const std::uint8_t* at) {
+    return _mm256_xor_si256(load256(at), _mm256_set1_epi8(-128));
+  }
+  /// The leading digit: 0 below 86, 2 from 171 on.
+  TERN_INLINE static __m256i digit(__m256i f) {
+    const __m256i one = _mm256_cmpgt_epi8(f, _mm256_set1_epi8(85 - 128));
+    const __m256i two = _mm256_cmpgt_epi8(f, _mm256_set1_epi8(170 - 128));
+    return _mm256_abs_epi8(_mm256_add_epi8(one, two));
+  }
+  TERN_INLINE static __m256i next(__m256i f) { return _mm256_add_epi8(f, _mm256_add_epi8(f, f)); }
+
+  TERN_INLINE void strip(const std::uint8_t* blocks, std::size_t n, const std::int8_t* x, std::int32_t* acc) const {
+    __m256i sum[2];
+    sum[0] = sum[1] = _mm256_setzero_si256();
+    for (std::size_t b = 0; b < n; ++b, blocks += block_bytes, x += block_inputs<b3>) {
+      __builtin_prefetch(blocks + prefetch_bytes);
+      __m256i f[2] = {fractions(blocks), fractions(blocks + 32)};
+      for (std::size_t p = 0; p < b3::fold; ++p) {
+        const __m256i quad = broadcast_quad(x + quad_inputs * p);
+        for (std::size_t h = 0; h < 2; ++h) {
+          sum[h] = multiply_add(sum[h], digit(f[h]), quad);
+          if (p + 1 < b3::fold) f[h] = next(f[h]);
+        }
+      }
+    }
+    widen(sum[0], acc);
+    widen(sum[1], acc + 8);
+  }
+  TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
+    for (std::size_t h = 0; h < 2; ++h) {
+      __m256i f = fractions(block + 32 * h);
+      for (std::size_t p = 0; p < b3::fold; ++p, f = next(f)) store256(out + block_bytes * p + 32 * h, digit(f));
+    }
+  }
+  TERN_INLINE void levels(const std::uint8_t* block, std::int8_t* out) const {
+    alignas(64) std::uint8_t u[b3::fold * block_bytes];
+    expand(block, u);
+    for (std::size_t j = 0; j < sizeof u; j += 32)
+      store256(out + j, _mm256_sub_epi8(load256(u + j), _mm256_set1_epi8(1)));
+  }
+  template <std::size_t T>
+  void dot_tile(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x, std::size_t stride,
+                std::int32_t* acc) const {
+    dot_tile_unsigned<T, largest>(operands, quads, x, stride, acc);
+  }
+};
+
+template <>
+struct decoder<i8> {
+  static constexpr std::int32_t x_sum = 0;
+  static constexpr bool negated = false;
+  static constexpr std::size_t operand_bytes = 2 * block_bytes;  // int16
+  static constexpr std::size_t strip_blocks = 16;                // int32 sums need no bound; long enough to hide the end
+
+  explicit decoder(i8) {}
+
+  /// Four vectors of int32 sums, two lanes a row: rows 0..3, 4..7, 8..11, 12..15.
+  TERN_INLINE static void add_rows(const __m256i* sum, std::int32_t* acc) {
+    for (std::size_t h = 0; h < 2; ++h) {
+      // hadd works within 128-bit halves: rows 0 1 4 5 | 2 3 6 7, put in order by the permutation.
+      const __m256i rows = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sum[2 * h], sum[2 * h + 1]), 0xD8);
+      store256(acc + 8 * h, _mm256_add_epi32(load256(acc + 8 * h), rows));
+    }
+  }
+  /// A quad of a token as int16, the same in every row.
+  TERN_INLINE static __m256i broadcast_words(const std::int8_t* x) {
+    return _mm256_cvtepi8_epi16(_mm_set1_epi32(load_quad(x)));
+  }
+  TERN_INLINE void strip(const std::uint8_t* blocks, std::size_t n, const std::int8_t* x, std::int32_t* acc) const {
+    __m256i sum[4];
+    for (std::size_t j = 0; j < 4; ++j) sum[j] = _mm256_setzero_si256();
+    for (std::size_t b = 0; b < n; ++b, blocks += block_bytes, x += quad_inputs) {
+      __builtin_prefetch(blocks + prefetch_bytes);
+      const __m256i quad = broadcast_words(x);
+      for (std::size_t j = 0; j < 4; ++j)
+        sum[j] = _mm256_add_epi32(sum[j], _mm256_madd_epi16(_mm256_cvtepi8_epi16(load128(blocks + 16 * j)), quad));
+    }
+    add_rows(sum, acc);
+  }
+  TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
+    for (std::size_t j = 0; j < 4; ++j) store256(out + 32 * j, _mm256_cvtepi8_epi16(load128(block + 16 * j)));
+  }
+  TERN_INLINE void levels(const std::uint8_t* block, std::int8_t* out) const { std::memcpy(out, block, block_bytes); }
+  /// Two tokens at a time: 8 of the 16 registers are sums.
+  template <std::size_t T>
+  void dot_tile(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x, std::size_t stride,
+                std::int32_t* acc) const {
+    if constexpr (T > 2) {
+      dot_tile<2>(operands, quads, x, stride, acc);
+      dot_tile<T - 2>(operands, quads, x + 2 * stride, stride, acc + 2 * panel_rows);
+    } else {
+      __m256i sum[T][4];
+      for (std::size_t t = 0; t < T; ++t)
+        for (std::size_t j = 0; j < 4; ++j) sum[t][j] = _mm256_setzero_si256();
+      for (std::size_t q = 0; q < quads; ++q, operands += operand_bytes, x += quad_inputs) {
+        __m256i quad[T];
+        for (std::size_t t = 0; t < T; ++t) quad[t] = broadcast_words(x + t * stride);
+        for (std::size_t j = 0; j < 4; ++j) {
+          const __m256i w = load256(operands + 32 * j);
+          for (std::size_t t = 0; t < T; ++t)
+            sum[t][j] = _mm256_add_epi32(sum[t][j], _mm256_madd_epi16(w, quad[t]));
+        }
+      }
+      for (std::size_t t = 0; t < T; ++t) add_rows(sum[t], acc + t * panel_rows);
+    }
+  }
+};
+
+#include <tern/kernel/loop.inc>
+
+}  // namespace tern::inline v0_1::kernel::inline TERN_TU::avx2
+TERN_REGION_END
+
+namespace tern::inline v0_1::isa {
+
+/// AVX2 with FMA and F16C: Intel from Haswell, AMD from Zen.
+struct avx2 : scalar {
+  static constexpr std::string_view name() { return "avx2"; }
+  static bool usable() { return x86_features::get().avx2; }
+};
+
+inline namespace TERN_TU {
+
+template <class X, codec Codec>
+  requires requires { sizeof(kernel::avx2::decoder<Codec>); }
+avx2 run(avx2, const kernel::product<X, Codec>& a, const kernel::tile& t) {
+  kernel::avx2::multiply(a, t);
+  return {};
+}
+template <real_element T>
+float quantize_row(avx2, const T* x, std::size_t inputs, std::int8_t* codes, std::size_t row_stride,
+                   std::int32_t* prefix) {
+  return kernel::avx2::quantize_row(x, inputs, codes, row_stride, prefix);
+}
+
+}  // namespace TERN_TU
+}  // namespace tern::inline v0_1::isa

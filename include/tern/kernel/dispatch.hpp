@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: MIT
+/// Which kernel serves which operands: known at compile time for each instruction set, chosen once per call at run time.
+#pragma once
+
+#include <cstdlib>  // std::getenv
+#include <type_traits>
+#include <utility>  // std::declval
+
+#include <tern/kernel/list.hpp>
+
+namespace tern::inline v0_1::kernel::inline TERN_TU {
+
+namespace entry {
+
+/// Stands before the overloads so that run(tag, ...) is looked up by the tag's own namespace and nowhere else: a user's
+/// instruction set outside tern brings its kernels the same way.
+void run() = delete;
+void quantize_row() = delete;
+
+template <class Isa, class X, class Codec>
+concept runnable = requires(const product<X, Codec>& a, const tile& t) { run(Isa{}, a, t); };
+
+template <isa_tag Isa, class X, codec Codec>
+auto run_tile(Isa isa, const product<X, Codec>& a, const tile& t) {
+  static_assert(runnable<Isa, X, Codec>,
+                "no kernel takes these operands: an instruction set derives from tern::isa::scalar, which takes every codec");
+  return run(isa, a, t);
+}
+template <isa_tag Isa, real_element T>
+float run_quantize_row(Isa isa, const T* x, std::size_t inputs, std::int8_t* codes, std::size_t row_stride,
+                       std::int32_t* prefix) {
+  return quantize_row(isa, x, inputs, codes, row_stride, prefix);
+}
+
+}  // namespace entry
+
+using entry::run_quantize_row;
+using entry::run_tile;
+
+/// The instruction set whose kernel runs when Isa is asked for: Isa itself, or the tag it falls back to. X is
+/// activations_view or float_view.
+template <isa_tag Isa, class X, codec Codec>
+using kernel_for =
+    decltype(run_tile(Isa{}, std::declval<const product<X, Codec>&>(), std::declval<const tile&>()));
+
+}  // namespace tern::inline v0_1::kernel::inline TERN_TU
+
+namespace tern::inline v0_1::isa::inline TERN_TU {
+
+/// Calls f(tag) with the tag at the place `at` of the list.
+template <class F, isa_tag... Tags>
+decltype(auto) visit(std::size_t at, F&& f, type_list<Tags...>) {
+  using result = decltype(f(scalar{}));
+  std::size_t here = 0;
+  if constexpr (std::is_void_v<result>) {
+    static_cast<void>(((here++ == at ? (f(Tags{}), true) : false) || ...));
+  } else {
+    result out{};
+    static_cast<void>(((here++ == at ? (out = f(Tags{}), true) : false) || ...));
+    return out;
+  }
+}
+
+/// The place in the list of the instruction set called `name`. Errors: isa_error when it is unknown or unusable here.
+template <isa_tag... Tags>
+std::size_t find(std::string_view name, type_list<Tags...>) {
+  std::size_t at = 0, here = 0;
+  bool known = false, usable = false;
+  (((Tags::name() == name ? (known = true, usable = Tags::usable(), at = here) : 0), ++here), ...);
+  if (!known) {
+    std::string names;
+    ((names += ' ', names += Tags::name()), ...);
+    detail::fail<isa_error>("TERN_FORCE_ISA: unknown instruction set \"", name, "\"; there are:", std::string_view(names));
+  }
+  if (!usable) detail::fail<isa_error>("TERN_FORCE_ISA: this machine has no ", name);
+  return at;
+}
+
+/// The place in the list of the first usable instruction set.
+template <isa_tag... Tags>
+std::size_t find_best(type_list<Tags...>) {
+  std::size_t at = 0;
+  static_cast<void>(((Tags::usable() ? true : (++at, false)) || ...));
+  return at;
+}
+
+#if defined(TERN_PIN_ISA)
+using chosen = type_list<TERN_PIN_ISA>;
+inline std::size_t choice() { return 0; }
+#else
+using chosen = all;
+/// Decided at the first call: TERN_FORCE_ISA from the environment, or the best that this machine can run.
+inline std::size_t choice() {
+  static const std::size_t at = [] {
+    const char* forced = std::getenv("TERN_FORCE_ISA");
+    return forced != nullptr ? find(forced, all{}) : find_best(all{});
+  }();
+  return at;
+}
+#endif
+
+/// Calls f(tag) with the instruction set that products run on.
+/// Errors: isa_error when TERN_FORCE_ISA names one that is unknown or that this machine does not have.
+template <class F>
+decltype(auto) with_best(F&& f) {
+  return visit(choice(), f, chosen{});
+}
+
+/// The name of the instruction set that products run on, e.g. "avx2".
+inline std::string_view best_name() {
+  return with_best([](auto tag) { return std::string_view(tag.name()); });
+}
+
+}  // namespace tern::inline v0_1::isa::inline TERN_TU

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT
+/// The instruction sets, best first. To add one: write kernel/<name>.hpp, include it here, name it in the list. The library,
+/// the tests and the benches take them from this list.
+#pragma once
+
+#include <tern/kernel/scalar.hpp>
+
+#if defined(TERN_X86)
+#include <tern/kernel/avx2.hpp>
+#endif
+
+namespace tern::inline v0_1::isa {
+
+/// Every instruction set that the architecture compiled for may have; usable() tells whether this machine does.
+#if defined(TERN_X86)
+using all = type_list<avx2, scalar>;
+#else
+using all = type_list<scalar>;
+#endif
+
+}  // namespace tern::inline v0_1::isa

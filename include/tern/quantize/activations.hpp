@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+/// Activations to int8, one scale a token: the left operand of every integer product.
+#pragma once
+
+#include <tern/kernel/dispatch.hpp>
+#include <tern/parallel.hpp>
+
+namespace tern::inline v0_1::inline TERN_TU {
+
+namespace detail {
+
+/// Names the first NaN or infinity of a matrix.
+template <real_element T>
+[[noreturn, gnu::cold, gnu::noinline]] void fail_not_finite(const char* what, matrix_view<const T> x) {
+  for (std::size_t m = 0; m < x.rows(); ++m)
+    for (std::size_t k = 0; k < x.cols(); ++k)
+      if (!is_finite(static_cast<float>(x(m, k))))
+        fail<range_error>(what, ": the value at row ", m, ", column ", k, " is not finite");
+  fail<range_error>(what, ": a value is not finite");
+}
+
+/// Largest magnitude as its bit pattern, which orders floats and makes NaN and infinity the largest of all.
+template <real_element T>
+std::uint32_t largest_magnitude(const T* x, std::size_t count) {
+  std::uint32_t largest = 0;
+  for (std::size_t k = 0; k < count; ++k)
+    largest = std::max(largest, std::bit_cast<std::uint32_t>(static_cast<float>(x[k])) & 0x7fffffffu);
+  return largest;
+}
+
+/// rint(x / scale), to even, kept within [-limit, limit]. The quotient is at most limit (1 + 2^-22) by construction of the
+/// scale; the clamp serves scales that were given.
+inline std::int32_t round_code(float x, float scale, std::int32_t limit) {
+  const float code = std::rint(x / scale);
+  const auto bound = static_cast<float>(limit);
+  return static_cast<std::int32_t>(code < -bound ? -bound : code > bound ? bound : code);
+}
+
+/// The affine step of one slice: [least, most] widened to hold 0, 255 steps, zero an exact code.
+struct affine_step {
+  float scale = 1.0f;
+  std::int32_t zero = 0;
+
+  affine_step() = default;
+  affine_step(float least, float most) {
+    if (most - least < 0x1p-100f) return;
+    scale = (most - least) / 255.0f;
+    zero = -128 - static_cast<std::int32_t>(std::rint(least / scale));
+    zero = zero < -128 ? -128 : zero > 127 ? 127 : zero;
+  }
+  std::int8_t code(float x) const {
+    const float q = std::rint(x / scale) + static_cast<float>(zero);
+    return static_cast<std::int8_t>(q < -128.0f ? -128.0f : q > 127.0f ? 127.0f : q);
+  }
+};
+
+/// Bounds of a slice, 0 included.
+struct value_bounds {
+  float least = 0.0f, most = 0.0f;
+
+  template <real_element T>
+  void include(const T* x, std::size_t count) {
+    for (std::size_t k = 0; k < count; ++k) {
+      const auto value = static_cast<float>(x[k]);
+      least = value < least ? value : least;
+      most = value > most ? value : most;
+    }
+  }
+};
+
+}  // namespace detail
+
+/// Quantises activations to int8, absmax per token, into a workspace: allocates nothing.
+///
+///     am = max_k |x(m,k)|;  scale = am / 127;  code = rint(x / scale), to even        (am < 2^-100: codes 0, scale 1)
+///
+/// @param isa      the instruction set to run on
+/// @param x        [M x K] float, half or bfloat16
+/// @param storage  activations_view::storage_bytes(M, K) bytes, aligned to 64
+/// @return a view into storage
+///
+/// Exactness: bit-identical on every instruction set; |x - code * scale| <= scale / 2 * (1 + 2^-23).
+/// Cost:      two passes over x.
+/// Errors:    range_error naming row and column of a NaN or infinity; shape_error when the storage is too small.
+template <isa_tag Isa, real_element T, executor Executor = serial_executor>
+activations_view quantize_activations(Isa isa, matrix_view<const T> x, std::span<std::byte> storage,
+                                      const Executor& ex = {}) {
+  activations_view q(storage, x.rows(), x.cols(), false);
+  const std::size_t parts = std::min(x.rows(), std::max<std::size_t>(1, ex.concurrency()));
+  const auto part = [&](std::size_t i) {
+    for (std::size_t m = i * x.rows() / parts; m < (i + 1) * x.rows() / parts; ++m)
+      q.scale(m) = kernel::run_quantize_row(isa, x.row(m), x.cols(), q.codes(m), q.row_stride(), q.prefix(m));
+  };
+  if (parts == 1)
+    part(0);
+  else
+    ex.parallel_for(parts, part);
+  for (std::size_t m = 0; m < x.rows(); ++m)
+    if (q.scale(m) < 0.0f) detail::fail_not_finite("quantize_activations", x);
+  return q;
+}
+
+/// The same on the best instruction set of this machine, into storage of its own. M: a tern or Eigen matrix.
+template <real_matrix M>
+quantized_activations quantize_activations(const M& x) {
+  decltype(auto) rows = detail::row_major(x);
+  const detail::real_view<M> view = rows;
+  quantized_activations q(view.rows(), view.cols());
+  isa::with_best([&](auto isa) { quantize_activations(isa, view, q.storage()); });
+  return q;
+}
+
+/// Quantises activations to int8 with one scale for the whole matrix.
+template <real_matrix M>
+quantized_activations quantize_activations_per_tensor(const M& x) {
+  decltype(auto) rows = detail::row_major(x);
+  const detail::real_view<M> view = rows;
+  std::uint32_t largest = 0;
+  for (std::size_t m = 0; m < view.rows(); ++m)
+    largest = std::max(largest, detail::largest_magnitude(view.row(m), view.cols()));
+  if (largest >= 0x7f800000u) detail::fail_not_finite("quantize_activations_per_tensor", view);
+  const float am = std::bit_cast<float>(largest);
+  const float scale = am < 0x1p-100f ? 1.0f : am / 127.0f;
+  matrix<std::int8_t> codes(view.rows(), view.cols());
+  for (std::size_t m = 0; m < view.rows(); ++m)
+    for (std::size_t k = 0; k < view.cols() && am >= 0x1p-100f; ++k)
+      codes(m, k) = static_cast<std::int8_t>(detail::round_code(static_cast<float>(view(m, k)), scale, 127));
+  return quantized_activations::from_codes(codes.view(), std::vector<float>(view.rows(), scale));
+}
+
+/// Quantises activations to int8 with a scale and a zero point per token, for one-sided data such as the output of a ReLU.
+///
+///     [least, most] = the bounds of the token, widened to hold 0;  scale = (most - least) / 255
+///     zero = -128 - rint(least / scale);  code = clamp(rint(x / scale) + zero, -128, 127)
+///
+/// Products with it need weights packed with sums. Errors: as quantize_activations; range_error when most - least overflows.
+template <real_matrix M>
+quantized_activations quantize_activations_zero_point(const M& x) {
+  decltype(auto) rows = detail::row_major(x);
+  const detail::real_view<M> view = rows;
+  matrix<std::int8_t> codes(view.rows(), view.cols());
+  std::vector<float> scales(view.rows());
+  std::vector<std::int32_t> zeros(view.rows());
+  for (std::size_t m = 0; m < view.rows(); ++m) {
+    if (detail::largest_magnitude(view.row(m), view.cols()) >= 0x7f800000u)
+      detail::fail_not_finite("quantize_activations_zero_point", view);
+    detail::value_bounds bounds;
+    bounds.include(view.row(m), view.cols());
+    const detail::affine_step step(bounds.least, bounds.most);
+    if (!detail::is_finite(step.scale))
+      detail::fail<range_error>("quantize_activations_zero_point: the range of row ", m, " overflows float");
+    scales[m] = step.scale;
+    zeros[m] = step.zero;
+    for (std::size_t k = 0; k < view.cols(); ++k) codes(m, k) = step.code(static_cast<float>(view(m, k)));
+  }
+  if (view.rows() == 0) return quantized_activations(0, view.cols(), true);
+  return quantized_activations::from_codes(codes.view(), scales, zeros);
+}
+
+/// The real values that quantised activations stand for: (code - zero) * scale.
+inline matrix<float> dequantize(const activations_view& x) {
+  matrix<float> out(x.rows(), x.cols());
+  for (std::size_t m = 0; m < x.rows(); ++m)
+    for (std::size_t k = 0; k < x.cols(); ++k)
+      out(m, k) = static_cast<float>(x.codes(m)[k] - (x.has_zeros() ? x.zero(m) : 0)) * x.scale(m);
+  return out;
+}
+
+}  // namespace tern::inline v0_1::inline TERN_TU

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: MIT
+/// Packed weights: one layout for every machine, owned or viewed in place.
+///
+/// Rows of W stand in panels of 16, the last padded with zero rows. The storage is four sections, each starting at a
+/// multiple of 64 bytes:
+///
+///   codes   [panels][planes][blocks][64]        the codec's blocks, zero levels in the padding
+///   scales  [panels][planes][groups][16]        float, half or bfloat16; per tensor one panel's worth, 16 equal values
+///   zeros   as scales, int8                     only in formats with zero points
+///   sums    [panels][planes][groups][16] int32  sums of levels, only in formats with sums; serve zero points of x
+///
+/// These bytes are what is mapped from a file or copied to a device, as they are. See codec.hpp for the blocks.
+#pragma once
+
+#include <cstring>  // std::memcpy
+#include <span>
+#include <vector>
+
+#include <tern/type/quantized_matrix.hpp>
+
+namespace tern::inline v0_1 {
+
+namespace detail {
+
+struct alignas(64) cache_line {
+  std::byte bytes[64];
+};
+
+}  // namespace detail
+
+/// The run-time facts that, with the codec, fix every byte of a packed matrix.
+struct packed_format {
+  std::size_t rows = 0;
+  std::size_t cols = 0;
+  std::size_t planes = 1;
+  tern::granularity granularity = per_channel;
+  scale_type scales = scale_type::float32;
+  bool has_zeros = false;
+  bool has_sums = false;
+
+  friend bool operator==(const packed_format&, const packed_format&) = default;
+};
+
+/// A packed matrix in memory that somebody else owns. The bytes are checked for size, not scanned, and not copied.
+template <codec Codec>
+class packed_view {
+ public:
+  using codec_type = Codec;
+
+  packed_view() = default;
+
+  /// @param storage  [storage_bytes(format)] bytes, aligned to 64
+  /// Errors: shape_error on a wrong size or alignment; range_error on a group that the codec cannot serve.
+  packed_view(std::span<const std::byte> storage, const packed_format& format, Codec codec = {})
+      : format_(format), codec_(codec), data_(storage.data()) {
+    const std::size_t expected = storage_bytes(format);
+    if (storage.size() != expected)
+      detail::fail<shape_error>("packed_view: ", format.rows, "x", format.cols, " in codec ", Codec::name(), " takes ",
+                                expected, " bytes, not ", storage.size());
+    if (reinterpret_cast<std::uintptr_t>(data_) % alignof(detail::cache_line) != 0)
+      detail::fail<shape_error>("packed_view: storage must be aligned to 64 bytes");
+    groups_ = format.granularity.groups(format.cols);
+    const sections end = section_ends(format);
+    scales_ = data_ + end.codes;
+    zeros_ = data_ + end.scales;
+    sums_ = data_ + end.zeros;
+  }
+
+  /// Bytes of a matrix of this format, padding included.
+  static std::size_t storage_bytes(const packed_format& format) { return section_ends(format).sums; }
+
+  const packed_format& format() const { return format_; }
+  const Codec& get_codec() const { return codec_; }
+  std::size_t rows() const { return format_.rows; }
+  std::size_t cols() const { return format_.cols; }
+  std::size_t planes() const { return format_.planes; }
+  std::size_t groups() const { return groups_; }
+  bool has_zeros() const { return format_.has_zeros; }
+  bool has_sums() const { return format_.has_sums; }
+  std::size_t panels() const { return detail::ceil_div(format_.rows, panel_rows); }
+  /// Blocks of one plane of one panel.
+  std::size_t blocks() const { return detail::ceil_div(format_.cols, block_inputs<Codec>); }
+  std::size_t storage_bytes() const { return storage_bytes(format_); }
+  std::span<const std::byte> storage() const { return {data_, storage_bytes()}; }
+  /// Bits stored for each weight of W: codes of all planes, scales, zero points, sums and padding.
+  double bits_per_weight() const {
+    return 8.0 * static_cast<double>(storage_bytes()) / (static_cast<double>(rows()) * static_cast<double>(cols()));
+  }
+
+  /// The blocks of one plane of one panel: blocks() x 64 bytes.
+  const std::uint8_t* codes(std::size_t panel, std::size_t plane) const {
+    return reinterpret_cast<const std::uint8_t*>(data_) + (panel * planes() + plane) * blocks() * block_bytes;
+  }
+  /// The 16 scales of one run of one panel, stored as format().scales.
+  const std::byte* scales(std::size_t panel, std::size_t plane, std::size_t group) const {
+    return scales_ + scale_row(panel, plane, group) * panel_rows * bytes_of(format_.scales);
+  }
+  /// The 16 zero points of one run of one panel; only with has_zeros().
+  const std::int8_t* zeros(std::size_t panel, std::size_t plane, std::size_t group) const {
+    return reinterpret_cast<const std::int8_t*>(zeros_) + scale_row(panel, plane, group) * panel_rows;
+  }
+  /// The 16 sums of levels of one run of one panel; only with has_sums().
+  const std::int32_t* sums(std::size_t panel, std::size_t plane, std::size_t group) const {
+    return reinterpret_cast<const std::int32_t*>(sums_) + run(panel, plane, group) * panel_rows;
+  }
+  /// The inputs of a group: [group_begin(g), group_begin(g + 1)).
+  std::size_t group_begin(std::size_t group) const {
+    const std::size_t begin = group * format_.granularity.group_inputs(format_.cols);
+    return begin < format_.cols ? begin : format_.cols;
+  }
+
+  /// One level: row n, input k of plane p.
+  std::int8_t level(std::size_t p, std::size_t n, std::size_t k) const {
+    const std::size_t in_block = k % block_inputs<Codec>;
+    const std::uint8_t* block = codes(n / panel_rows, p) + k / block_inputs<Codec> * block_bytes;
+    return codec_.decode(block[quad_inputs * (n % panel_rows) + in_block % quad_inputs], in_block / quad_inputs);
+  }
+  float scale(std::size_t p, std::size_t n, std::size_t group) const {
+    const std::byte* at = scales(n / panel_rows, p, group) + n % panel_rows * bytes_of(format_.scales);
+    if (format_.scales == scale_type::float32) {
+      float value;
+      std::memcpy(&value, at, sizeof value);
+      return value;
+    }
+    std::uint16_t bits;
+    std::memcpy(&bits, at, sizeof bits);
+    return format_.scales == scale_type::float16 ? detail::half_to_float(bits) : detail::bfloat16_to_float(bits);
+  }
+  std::int8_t zero(std::size_t p, std::size_t n, std::size_t group) const {
+    return has_zeros() ? zeros(n / panel_rows, p, group)[n % panel_rows] : std::int8_t{0};
+  }
+
+ private:
+  struct sections {
+    std::size_t codes, scales, zeros, sums;  // ends, in bytes
+  };
+
+  static sections section_ends(const packed_format& f) {
+    using detail::checked_product;
+    using detail::round_up;
+    if (f.planes == 0) detail::fail<range_error>("packed_view: planes must be at least 1");
+    const std::size_t group = f.granularity.group;
+    if (f.granularity.kind == granularity::sharing::group && (group == 0 || group % Codec::group_multiple != 0))
+      detail::fail<range_error>("packed_view: groups of codec ", Codec::name(), " are multiples of ",
+                                Codec::group_multiple, " inputs, not ", group);
+    const std::size_t panels = detail::ceil_div(f.rows, panel_rows);
+    const std::size_t runs = checked_product(f.planes, f.granularity.groups(f.cols));
+    const std::size_t blocks = detail::ceil_div(f.cols, block_inputs<Codec>);
+    const bool shared = f.granularity.kind == granularity::sharing::tensor;
+    const std::size_t scale_count = checked_product(checked_product(shared ? 1 : panels, runs), panel_rows);
+    const std::size_t sum_count = checked_product(checked_product(panels, runs), panel_rows);
+    sections end{};
+    end.codes = checked_product(checked_product(panels, f.planes), checked_product(blocks, block_bytes));
+    end.scales = end.codes + round_up(checked_product(scale_count, bytes_of(f.scales)), 64);
+    end.zeros = end.scales + (f.has_zeros ? round_up(scale_count, 64) : 0);
+    end.sums = end.zeros + (f.has_sums ? checked_product(sum_count, sizeof(std::int32_t)) : 0);
+    return end;
+  }
+  std::size_t run(std::size_t panel, std::size_t plane, std::size_t group) const {
+    return (panel * planes() + plane) * groups_ + group;
+  }
+  std::size_t scale_row(std::size_t panel, std::size_t plane, std::size_t group) const {
+    return run(format_.granularity.kind == granularity::sharing::tensor ? 0 : panel, plane, group);
+  }
+
+  packed_format format_;
+  [[no_unique_address]] Codec codec_{};
+  std::size_t groups_ = 1;
+  const std::byte* data_ = nullptr;
+  const std::byte* scales_ = nullptr;
+  const std::byte* zeros_ = nullptr;
+  const std::byte* sums_ = nullptr;
+};
+
+/// Choices of packing that the codes do not make.
+struct pack_options {
+  scale_type scales = scale_type::float32;
+  bool sums = false;  // keep sums of levels (codec i8 always does): needed where x has zero points
+};
+
+/// A packed matrix that owns its storage.
+///
+/// Errors: range_error when a code does not fit the codec, a scale is not finite or the group not a multiple of
+///         Codec::group_multiple; shape_error when the parts of q do not fit together.
+/// Cost:   one pass over the codes, O(planes N K).
+template <codec Codec>
+class packed_matrix {
+ public:
+  using codec_type = Codec;
+
+  packed_matrix() = default;
+  template <class Tu = tu_tag>
+  explicit packed_matrix(const quantized_matrix& q, const pack_options& options = {}, Codec codec = {}, Tu = {});
+  packed_matrix(const packed_matrix& other) : packed_matrix(other.view()) {}
+  packed_matrix(packed_matrix&& other) noexcept { swap(other); }
+  packed_matrix& operator=(packed_matrix other) noexcept {
+    swap(other);
+    return *this;
+  }
+  /// Copies a matrix that lives elsewhere.
+  explicit packed_matrix(const packed_view<Codec>& view) : storage_(view.storage_bytes() / sizeof(detail::cache_line)) {
+    if (!storage_.empty()) std::memcpy(storage_.data(), view.storage().data(), view.storage_bytes());
+    view_ = {bytes(), view.format(), view.get_codec()};
+  }
+
+  const packed_view<Codec>& view() const { return view_; }
+  operator const packed_view<Codec>&() const { return view_; }
+  std::size_t rows() const { return view_.rows(); }
+  std::size_t cols() const { return view_.cols(); }
+  std::size_t planes() const { return view_.planes(); }
+  const packed_format& format() const { return view_.format(); }
+  std::size_t storage_bytes() const { return view_.storage_bytes(); }
+  std::span<const std::byte> storage() const { return view_.storage(); }
+  double bits_per_weight() const { return view_.bits_per_weight(); }
+
+ private:
+  std::span<const std::byte> bytes() const { return std::as_bytes(std::span(storage_)); }
+  void swap(packed_matrix& other) noexcept {
+    storage_.swap(other.storage_);
+    std::swap(view_, other.view_);
+  }
+
+  std::vector<detail::cache_line> storage_;
+  packed_view<Codec> view_;
+};
+
+namespace detail {
+
+/// Writes 16 scales of a run; rows beyond the last get scale 0 and zero point 0.
+inline void store_scale(std::byte* at, scale_type type, float scale) {
+  if (type == scale_type::float32) {
+    std::memcpy(at, &scale, sizeof scale);
+  } else {
+    const std::uint16_t bits = type == scale_type::float16 ? float_to_half(scale) : float_to_bfloat16(scale);
+    std::memcpy(at, &bits, sizeof bits);
+  }
+}
+
+inline bool is_finite(float x) { return (std::bit_cast<std::uint32_t>(x) & 0x7fffffffu) < 0x7f800000u; }
+
+}  // namespace detail
+
+template <codec Codec>
+template <class Tu>
+packed_matrix<Codec>::packed_matrix(const quantized_matrix& q, const pack_options& options, Codec codec, Tu) {
+  q.check();
+  const packed_format format{q.rows,           q.cols, q.planes, q.granularity, options.scales, !q.zeros.empty(),
+                             options.sums || std::same_as<Codec, i8>};
+  const std::size_t size = packed_view<Codec>::storage_bytes(format);
+  storage_.resize(size / sizeof(detail::cache_line));
+  view_ = {bytes(), format, codec};
+  // The view's pointers are into storage_, which this constructor may write.
+  const auto writable = [](auto* p) { return const_cast<std::remove_const_t<std::remove_pointer_t<decltype(p)>>*>(p); };
+
+  for (std::size_t panel = 0; panel < view_.panels(); ++panel) {
+    for (std::size_t p = 0; p < q.planes; ++p) {
+      std::uint8_t* out = writable(view_.codes(panel, p));
+      for (std::size_t b = 0; b < view_.blocks(); ++b) {
+        for (std::size_t r = 0; r < panel_rows; ++r, out += quad_inputs) {
+          const std::size_t n = panel * panel_rows + r;
+          const std::int8_t* row = n < q.rows ? q.code_row(p, n) : nullptr;
+          for (std::size_t i = 0; i < quad_inputs; ++i) {
+            std::int8_t levels[Codec::fold] = {};
+            for (std::size_t f = 0; f < Codec::fold; ++f) {
+              const std::size_t k = b * block_inputs<Codec> + quad_inputs * f + i;
+              if (row == nullptr || k >= q.cols) continue;
+              levels[f] = row[k];
+              if (row[k] < Codec::lowest || row[k] > Codec::highest)
+                detail::fail<range_error>("pack: code ", static_cast<int>(row[k]), " at plane ", p, ", row ", n,
+                                          ", column ", k, " is outside ", Codec::lowest, " .. ", Codec::highest,
+                                          " of codec ", Codec::name());
+            }
+            out[i] = codec.encode(levels);
+          }
+        }
+      }
+    }
+  }
+
+  const bool shared = q.granularity.kind == granularity::sharing::tensor;
+  for (std::size_t panel = 0; panel < (shared ? 1 : view_.panels()); ++panel) {
+    for (std::size_t p = 0; p < q.planes; ++p) {
+      for (std::size_t g = 0; g < q.groups(); ++g) {
+        for (std::size_t r = 0; r < panel_rows; ++r) {
+          const std::size_t n = panel * panel_rows + r;
+          if (!shared && n >= q.rows) continue;
+          const float scale = q.scale(p, n, g);
+          if (!detail::is_finite(scale))
+            detail::fail<range_error>("pack: the scale of plane ", p, ", row ", n, ", group ", g, " is not finite");
+          detail::store_scale(writable(view_.scales(panel, p, g)) + r * bytes_of(format.scales), format.scales, scale);
+          if (!detail::is_finite(view_.scale(p, n, g)))
+            detail::fail<range_error>("pack: scale ", scale, " of plane ", p, ", row ", n, ", group ", g,
+                                      " is too large for binary16");
+          if (format.has_zeros) writable(view_.zeros(panel, p, g))[r] = q.zero(p, n, g);
+        }
+      }
+    }
+  }
+  if (!format.has_sums) return;
+  for (std::size_t p = 0; p < q.planes; ++p) {
+    for (std::size_t n = 0; n < q.rows; ++n) {
+      for (std::size_t g = 0; g < q.groups(); ++g) {
+        std::int32_t sum = 0;
+        for (std::size_t k = view_.group_begin(g); k < view_.group_begin(g + 1); ++k) sum += q.code_row(p, n)[k];
+        writable(view_.sums(n / panel_rows, p, g))[n % panel_rows] = sum;
+      }
+    }
+  }
+}
+
+/// Codes and scales of a packed matrix, for inspection and repacking: exact but for scales that were stored in 16 bits.
+template <codec Codec, class Tu = tu_tag>
+quantized_matrix unpack(const packed_view<Codec>& w) {
+  quantized_matrix q(w.planes(), w.rows(), w.cols(), w.format().granularity);
+  if (w.has_zeros()) q.zeros.resize(q.scales.size());
+  for (std::size_t p = 0; p < q.planes; ++p) {
+    for (std::size_t n = 0; n < q.rows; ++n) {
+      for (std::size_t k = 0; k < q.cols; ++k) q.code_row(p, n)[k] = w.level(p, n, k);
+    }
+    for (std::size_t n = 0; n < q.scale_rows(); ++n) {
+      for (std::size_t g = 0; g < q.groups(); ++g) {
+        const std::size_t at = q.scale_index(p, n, g);
+        // Per tensor with no rows at all still has one scale; its storage has a row of 16.
+        q.scales[at] = w.scale(p, n, g);
+        if (w.has_zeros()) q.zeros[at] = w.zero(p, n, g);
+      }
+    }
+  }
+  return q;
+}
+template <codec Codec>
+quantized_matrix unpack(const packed_matrix<Codec>& w) {
+  return unpack(w.view());
+}
+
+/// One ternary plane: levels -1, 0, +1, one scale (gamma) per tensor, channel or group.
+template <codec Codec = i2>
+class ternary_matrix : public packed_matrix<Codec> {
+ public:
+  ternary_matrix() = default;
+  /// Errors: shape_error when q has more than one plane or zero points; range_error when a code is not a trit.
+  explicit ternary_matrix(const quantized_matrix& q, const pack_options& options = {})
+      : packed_matrix<Codec>((check(q, 1), q), options) {}
+
+  /// Checks that q holds trits in at most `most_planes` planes, without zero points.
+  static void check(const quantized_matrix& q, std::size_t most_planes) {
+    if (q.planes > most_planes)
+      detail::fail<shape_error>("ternary_matrix: one plane, not ", q.planes, "; use multi_ternary_matrix");
+    if (!q.zeros.empty()) detail::fail<shape_error>("ternary_matrix: trits have no zero points");
+    for (std::size_t at = 0; at < q.codes.size(); ++at)
+      if (q.codes[at] < -1 || q.codes[at] > 1)
+        detail::fail<range_error>("ternary_matrix: code ", static_cast<int>(q.codes[at]), " at plane ",
+                                  at / (q.rows * q.cols), ", row ", at / q.cols % q.rows, ", column ", at % q.cols,
+                                  " is not a trit");
+  }
+};
+
+/// A sum of ternary planes with free scales: W ~ sum_p gamma_p T_p, each gamma per tensor, channel or group.
+template <codec Codec = i2>
+class multi_ternary_matrix : public packed_matrix<Codec> {
+ public:
+  multi_ternary_matrix() = default;
+  /// Errors: range_error when a code is not a trit; shape_error when q has zero points.
+  explicit multi_ternary_matrix(const quantized_matrix& q, const pack_options& options = {})
+      : packed_matrix<Codec>((ternary_matrix<Codec>::check(q, q.planes), q), options) {}
+};
+
+/// Eight-bit weights, with or without zero points.
+class int8_matrix : public packed_matrix<i8> {
+ public:
+  int8_matrix() = default;
+  /// Errors: shape_error when q has more than one plane.
+  explicit int8_matrix(const quantized_matrix& q, const pack_options& options = {})
+      : packed_matrix<i8>((check(q), q), options) {}
+
+ private:
+  static void check(const quantized_matrix& q) {
+    if (q.planes != 1) detail::fail<shape_error>("int8_matrix: one plane, not ", q.planes);
+  }
+};
+
+}  // namespace tern::inline v0_1

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+/// Codes and scales before packing: what quantizers return and what packed matrices are made from.
+#pragma once
+
+#include <vector>
+
+#include <tern/type/codec.hpp>
+#include <tern/type/scale.hpp>
+
+namespace tern::inline v0_1 {
+
+/// A real matrix as a sum of planes of small integers with scales: W(n,k) ~ sum_p (code_p(n,k) - zero_p) * scale_p.
+///
+/// codes   [planes x rows x cols] int8, row-major
+/// scales  [planes x rows x groups] float; per tensor [planes]
+/// zeros   the shape of scales, int8; empty when every zero point is 0
+///
+/// A plain value: fill it by hand, or by a quantizer. Packing checks it.
+struct quantized_matrix {
+  std::size_t planes = 1;
+  std::size_t rows = 0;
+  std::size_t cols = 0;
+  tern::granularity granularity = per_channel;
+  std::vector<std::int8_t> codes;
+  std::vector<float> scales;
+  std::vector<std::int8_t> zeros;
+
+  quantized_matrix() = default;
+  /// Zero codes, zero scales, no zero points.
+  quantized_matrix(std::size_t planes_, std::size_t rows_, std::size_t cols_, tern::granularity granularity_)
+      : planes(planes_),
+        rows(rows_),
+        cols(cols_),
+        granularity(granularity_),
+        codes(detail::checked_product(planes_, detail::checked_product(rows_, cols_))),
+        scales(planes_ * scale_rows() * groups()) {}
+
+  std::size_t groups() const { return granularity.groups(cols); }
+  std::size_t group_inputs() const { return granularity.group_inputs(cols); }
+  /// Rows that have scales of their own.
+  std::size_t scale_rows() const { return granularity.kind == granularity::sharing::tensor ? 1 : rows; }
+
+  std::int8_t* code_row(std::size_t plane, std::size_t row) { return codes.data() + (plane * rows + row) * cols; }
+  const std::int8_t* code_row(std::size_t plane, std::size_t row) const {
+    return codes.data() + (plane * rows + row) * cols;
+  }
+  /// The place in scales and zeros of one group of one row.
+  std::size_t scale_index(std::size_t plane, std::size_t row, std::size_t group) const {
+    const std::size_t scale_row = granularity.kind == granularity::sharing::tensor ? 0 : row;
+    return (plane * scale_rows() + scale_row) * groups() + group;
+  }
+  float scale(std::size_t plane, std::size_t row, std::size_t group) const {
+    return scales[scale_index(plane, row, group)];
+  }
+  std::int8_t zero(std::size_t plane, std::size_t row, std::size_t group) const {
+    return zeros.empty() ? std::int8_t{0} : zeros[scale_index(plane, row, group)];
+  }
+
+  /// Errors: shape_error when a vector's size does not follow from planes, rows, cols and granularity.
+  void check() const {
+    if (planes == 0) detail::fail<range_error>("quantized_matrix: planes must be at least 1");
+    const std::size_t code_count = detail::checked_product(planes, detail::checked_product(rows, cols));
+    const std::size_t scale_count = planes * scale_rows() * groups();
+    if (codes.size() != code_count)
+      detail::fail<shape_error>("quantized_matrix: ", planes, " planes of ", rows, "x", cols, " need ", code_count,
+                                " codes, not ", codes.size());
+    if (scales.size() != scale_count)
+      detail::fail<shape_error>("quantized_matrix: ", planes, " planes of ", rows, "x", cols, " with ", groups(),
+                                " groups a row need ", scale_count, " scales, not ", scales.size());
+    if (!zeros.empty() && zeros.size() != scale_count)
+      detail::fail<shape_error>("quantized_matrix: ", zeros.size(), " zero points for ", scale_count, " scales");
+  }
+
+  /// One plane from given codes and scales: codes [rows x cols]; scales [rows], [1 x rows], or as the granularity says.
+  static quantized_matrix from_codes(matrix_view<const std::int8_t> codes, std::span<const float> scales,
+                                     tern::granularity granularity = per_channel) {
+    quantized_matrix q(1, codes.rows(), codes.cols(), granularity);
+    for (std::size_t n = 0; n < q.rows; ++n)
+      for (std::size_t k = 0; k < q.cols; ++k) q.code_row(0, n)[k] = codes(n, k);
+    q.scales.assign(scales.begin(), scales.end());
+    q.check();
+    return q;
+  }
+};
+
+}  // namespace tern::inline v0_1
