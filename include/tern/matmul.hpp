@@ -5,9 +5,7 @@
 #include <tern/kernel/dispatch.hpp>
 #include <tern/parallel.hpp>
 
-namespace tern::inline v0_1::inline TERN_TU {
-
-namespace detail {
+namespace tern::inline v0_1::detail::inline TERN_TU {
 
 template <class X, codec Codec>
 void check_product(const kernel::product<X, Codec>& a, std::size_t y_rows, std::size_t y_cols, std::size_t bias_size) {
@@ -62,7 +60,9 @@ const packed_view<Codec>& weights(const packed_matrix<Codec>& w) {
   return w.view();
 }
 
-}  // namespace detail
+}  // namespace tern::inline v0_1::detail::inline TERN_TU
+
+namespace tern::inline v0_1::inline TERN_TU {
 
 /// What a product takes on the left: quantised activations (their owner or view), or a float matrix.
 template <class X>

@@ -206,6 +206,12 @@ concept real_matrix = real_element<typename matrix_traits<std::remove_cvref_t<M>
 template <class M>
 concept output_matrix = output_element<typename matrix_traits<std::remove_cvref_t<M>>::element_type>;
 
+/// A view of a row-major matrix of any known type, written through. Column-major types are refused at compile time.
+template <class M>
+auto view(M& m) {
+  return matrix_traits<std::remove_const_t<M>>::view(m);
+}
+
 namespace detail {
 
 /// The matrix as a view, or as an owner of a row-major copy where it has another order: keep it while the view is used.

@@ -5,9 +5,7 @@
 #include <tern/kernel/dispatch.hpp>
 #include <tern/parallel.hpp>
 
-namespace tern::inline v0_1::inline TERN_TU {
-
-namespace detail {
+namespace tern::inline v0_1::detail::inline TERN_TU {
 
 /// Names the first NaN or infinity of a matrix.
 template <real_element T>
@@ -68,7 +66,9 @@ struct value_bounds {
   }
 };
 
-}  // namespace detail
+}  // namespace tern::inline v0_1::detail::inline TERN_TU
+
+namespace tern::inline v0_1::inline TERN_TU {
 
 /// Quantises activations to int8, absmax per token, into a workspace: allocates nothing.
 ///

@@ -112,6 +112,8 @@ class quantized_activations {
 
   const activations_view& view() const { return view_; }
   operator const activations_view&() const { return view_; }
+  /// The bytes behind the view, for quantizers to fill.
+  std::span<std::byte> storage() { return std::as_writable_bytes(std::span(storage_)); }
   std::size_t rows() const { return view_.rows(); }
   std::size_t cols() const { return view_.cols(); }
   bool has_zeros() const { return view_.has_zeros(); }

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT
+/// Layers: quantise the activations, multiply by packed weights, add the bias.
+#pragma once
+
+#include <vector>
+
+#include <tern/matmul.hpp>
+#include <tern/quantize/activations.hpp>
+#include <tern/quantize/decompose.hpp>
+#include <tern/quantize/weights.hpp>
+
+namespace tern::inline v0_1 {
+
+/// How a layer makes its weights from float ones: options, with the method's default, and the quantizer.
+template <class Weights>
+struct weight_quantizer;
+
+template <codec Codec>
+struct weight_quantizer<ternary_matrix<Codec>> {
+  using options = granularity;
+  static constexpr options defaults = per_tensor;  // BitNet b1.58
+  static quantized_matrix quantize(const auto& w, options granularity) { return quantize_absmean(w, granularity); }
+};
+template <codec Codec>
+struct weight_quantizer<multi_ternary_matrix<Codec>> {
+  using options = decompose_options;
+  static constexpr options defaults = {};
+  static quantized_matrix quantize(const auto& w, const options& o) { return decompose(w, o); }
+};
+template <>
+struct weight_quantizer<int8_matrix> {
+  using options = granularity;
+  static constexpr options defaults = per_channel;
+  static quantized_matrix quantize(const auto& w, options granularity) { return quantize_absmax(w, granularity); }
+};
+
+/// A linear map with packed weights: y = quantize(x) W^T + bias, activations int8 per token.
+///
+/// Every rule of matmul holds: bit-identical everywhere, and a token's output does not depend on its neighbours. Const calls
+/// are safe from several threads at once.
+///
+///     auto layer = tern::bit_linear::from_float(W, bias);     // W [N x K]
+///     auto y = layer(x);                                      // x [M x K] -> y [M x N]
+template <class Weights>
+class linear {
+ public:
+  using weights_type = Weights;
+  using quantizer = weight_quantizer<Weights>;
+
+  linear() = default;
+  /// From packed weights, [N x K], and a bias, [N] or empty.
+  /// Errors: shape_error when the bias has another size.
+  explicit linear(Weights weights, std::vector<float> bias = {}) : weights_(std::move(weights)), bias_(std::move(bias)) {
+    if (!bias_.empty() && bias_.size() != weights_.rows())
+      detail::fail<shape_error>("linear: ", bias_.size(), " biases for ", weights_.rows(), " outputs");
+  }
+  /// From codes and scales.
+  explicit linear(const quantized_matrix& q, std::vector<float> bias = {}, const pack_options& pack = {})
+      : linear(Weights(q, pack), std::move(bias)) {}
+
+  /// From float weights [N x K] by the layer's own method: absmean per tensor for bit_linear, greedy planes per channel for
+  /// multi_ternary_linear, absmax per channel for int8_linear.
+  /// @param bias  [N] or empty: anything with begin() and end()
+  template <class Tu = tu_tag, real_matrix M, class Bias = std::vector<float>>
+  static linear from_float(const M& w, const Bias& bias = {},
+                           const typename quantizer::options& options = quantizer::defaults,
+                           const pack_options& pack = {}) {
+    return linear(quantizer::quantize(w, options), std::vector<float>(bias.begin(), bias.end()), pack);
+  }
+
+  std::size_t in_features() const { return weights_.cols(); }
+  std::size_t out_features() const { return weights_.rows(); }
+  const Weights& weights() const { return weights_; }
+  std::span<const float> bias() const { return bias_; }
+  /// Bytes of workspace that a call with so many tokens needs; aligned to 64.
+  std::size_t workspace_bytes(std::size_t tokens) const {
+    return activations_view::storage_bytes(tokens, in_features());
+  }
+
+  /// Y = layer(X) for a batch of tokens; a batch [..., K] is viewed as a matrix by batch(). The result is of x's family: an
+  /// Eigen matrix for Eigen, tern::matrix<float> for tern's own.
+  /// @param x  [M x K] float, half or bfloat16.   Errors: as matmul and quantize_activations.
+  template <class Tu = tu_tag, real_matrix X>
+  auto operator()(const X& x) const {
+    decltype(auto) rows = detail::row_major(x);
+    const detail::real_view<X> view = rows;
+    auto y = matrix_traits<X>::make(x, view.rows(), out_features());
+    std::vector<detail::cache_line> workspace(workspace_bytes(view.rows()) / sizeof(detail::cache_line));
+    call(view, y, std::as_writable_bytes(std::span(workspace)), serial_executor{});
+    return y;
+  }
+
+  /// The same into y, allocating nothing.
+  /// @param y          [M x N] float, half or bfloat16; written in full, must not overlap x
+  /// @param workspace  workspace_bytes(M) bytes or more, aligned to 64; contents do not matter
+  template <class Tu = tu_tag, real_matrix X, output_matrix Y, executor Executor = serial_executor>
+  void operator()(const X& x, Y&& y, std::span<std::byte> workspace, const Executor& ex = {}) const {
+    decltype(auto) rows = detail::row_major(x);
+    call(detail::real_view<X>(rows), y, workspace, ex);
+  }
+
+ private:
+  template <class Tu = tu_tag, class View, class Y, class Executor>
+  void call(const View& x, Y& y, std::span<std::byte> workspace, const Executor& ex) const {
+    if (x.cols() != in_features())
+      detail::fail<shape_error>("linear: x is ", x.rows(), "x", x.cols(), " but the layer takes ", in_features(),
+                                " inputs");
+    isa::with_best([&](auto isa) {
+      const activations_view q = quantize_activations(isa, x, workspace, ex);
+      matmul(isa, q, weights_, y, bias_, ex);
+    });
+  }
+
+  Weights weights_;
+  std::vector<float> bias_;
+};
+
+/// BitNet's linear layer: ternary weights, int8 activations.
+using bit_linear = linear<ternary_matrix<i2>>;
+/// A sum of ternary planes with free scales.
+using multi_ternary_linear = linear<multi_ternary_matrix<i2>>;
+/// Eight-bit weights, symmetric or with zero points.
+using int8_linear = linear<int8_matrix>;
+
+}  // namespace tern::inline v0_1
