@@ -10,6 +10,9 @@
 ///   TERN_X86, TERN_AARCH64                    the architecture compiled for
 ///   TERN_REGION_BEGIN(features), TERN_REGION_END   a region whose functions use more instructions than the unit's flags
 ///   TERN_INLINE                               inlined always: atoms, which cannot be called across regions
+///   TERN_NOINLINE                             a loop that wants the registers for itself
+///   TERN_UNROLL                               before a loop of constant count over accumulators: keeps them in registers
+///   TERN_UNROLL_TWICE                         before an inner loop whose copies of accumulators weigh
 ///   TERN_ASSUME(condition)                    a precondition that the public function has checked
 ///   TERN_TU                                   an inline namespace, named after the unit's instruction-set flags
 #pragma once
@@ -49,6 +52,16 @@ static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern need
 #endif
 
 #define TERN_INLINE inline __attribute__((always_inline))
+#define TERN_NOINLINE __attribute__((noinline))
+
+// g++ -O2 keeps small counted loops, and with them arrays of accumulators in memory; clang unrolls them unasked.
+#if defined(__clang__)
+#define TERN_UNROLL
+#define TERN_UNROLL_TWICE _Pragma("clang loop unroll_count(2)")
+#else
+#define TERN_UNROLL _Pragma("GCC unroll 16")
+#define TERN_UNROLL_TWICE _Pragma("GCC unroll 2")
+#endif
 
 #if defined(__clang__)
 #define TERN_ASSUME(condition) __builtin_assume(condition)

@@ -18,7 +18,7 @@ void check_product(const kernel::product<X, Codec>& a, std::size_t y_rows, std::
   if (a.bias != nullptr && bias_size != w.rows())
     fail<shape_error>("matmul: ", bias_size, " biases for ", w.rows(), " outputs");
   if (a.y.type == kernel::output_type::int32) {
-    if (std::same_as<X, kernel::float_view>) fail<shape_error>("matmul: products of float activations are not integers");
+    if constexpr (std::same_as<X, kernel::float_view>) fail<shape_error>("matmul: products of float activations are not integers");
     if (w.planes() * w.groups() != 1 || a.bias != nullptr)
       fail<shape_error>("matmul: int32 output needs one plane, one group and no bias; w has ", w.planes(), " planes of ",
                         w.groups(), " groups");

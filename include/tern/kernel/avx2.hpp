@@ -130,23 +130,27 @@ TERN_INLINE void widen(__m256i sum, std::int32_t* acc) {
 }
 
 /// T tokens times unsigned operands, levels 0..Largest: int16 sums of 16 rows x T tokens in registers.
+/// Not inlined: in the caller's company g++ spills them.
 template <std::size_t T, int Largest>
-TERN_INLINE void dot_tile_unsigned(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x,
-                                   std::size_t stride, std::int32_t* acc) {
+TERN_NOINLINE void dot_tile_unsigned(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x,
+                                     std::size_t stride, std::int32_t* acc) {
   constexpr std::size_t steps = 32767 / (2 * Largest * 128);
   while (quads != 0) {
     const std::size_t n = quads < steps ? quads : steps;
+    const std::uint8_t* const end = operands + n * block_bytes;
     __m256i sum[T][2];
-    for (std::size_t t = 0; t < T; ++t) sum[t][0] = sum[t][1] = _mm256_setzero_si256();
-    for (std::size_t q = 0; q < n; ++q, operands += block_bytes, x += quad_inputs) {
+    TERN_UNROLL for (std::size_t t = 0; t < T; ++t) sum[t][0] = sum[t][1] = _mm256_setzero_si256();
+    TERN_UNROLL_TWICE do {
       const __m256i lo = load256(operands), hi = load256(operands + 32);
-      for (std::size_t t = 0; t < T; ++t) {
+      TERN_UNROLL for (std::size_t t = 0; t < T; ++t) {
         const __m256i quad = broadcast_quad(x + t * stride);
         sum[t][0] = multiply_add(sum[t][0], lo, quad);
         sum[t][1] = multiply_add(sum[t][1], hi, quad);
       }
-    }
-    for (std::size_t t = 0; t < T; ++t) {
+      operands += block_bytes;
+      x += quad_inputs;
+    } while (operands != end);
+    TERN_UNROLL for (std::size_t t = 0; t < T; ++t) {
       widen(sum[t][0], acc + t * panel_rows);
       widen(sum[t][1], acc + t * panel_rows + 8);
     }
@@ -188,18 +192,18 @@ struct decoder<i2> {
   }
   TERN_INLINE void strip(const std::uint8_t* blocks, std::size_t n, const std::int8_t* x, std::int32_t* acc) const {
     __m256i once[2], fourfold[2];
-    for (std::size_t h = 0; h < 2; ++h) once[h] = fourfold[h] = _mm256_setzero_si256();
+    TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) once[h] = fourfold[h] = _mm256_setzero_si256();
     for (std::size_t b = 0; b < n; ++b, blocks += block_bytes, x += block_inputs<i2>) {
       __builtin_prefetch(blocks + prefetch_bytes);
-      for (std::size_t h = 0; h < 2; ++h) multiply_half(blocks + 32 * h, x, once[h], fourfold[h]);
+      TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) multiply_half(blocks + 32 * h, x, once[h], fourfold[h]);
     }
     // Lanes of 4u are multiples of 4; together at most 20 * 768 = 15360.
-    for (std::size_t h = 0; h < 2; ++h)
+    TERN_UNROLL for (std::size_t h = 0; h < 2; ++h)
       widen(_mm256_add_epi16(once[h], _mm256_srai_epi16(fourfold[h], 2)), acc + 8 * h);
   }
   TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
     const __m256i mask = _mm256_set1_epi8(0x03);
-    for (std::size_t h = 0; h < 2; ++h) {
+    TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
       const __m256i u = unsigned_fields(block + 32 * h);
       store256(out + 32 * h, _mm256_and_si256(u, mask));
       store256(out + 32 * h + 64, _mm256_and_si256(_mm256_srli_epi16(u, 2), mask));
@@ -249,9 +253,9 @@ struct decoder<b3> {
     for (std::size_t b = 0; b < n; ++b, blocks += block_bytes, x += block_inputs<b3>) {
       __builtin_prefetch(blocks + prefetch_bytes);
       __m256i f[2] = {fractions(blocks), fractions(blocks + 32)};
-      for (std::size_t p = 0; p < b3::fold; ++p) {
+      TERN_UNROLL for (std::size_t p = 0; p < b3::fold; ++p) {
         const __m256i quad = broadcast_quad(x + quad_inputs * p);
-        for (std::size_t h = 0; h < 2; ++h) {
+        TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
           sum[h] = multiply_add(sum[h], digit(f[h]), quad);
           if (p + 1 < b3::fold) f[h] = next(f[h]);
         }
@@ -261,9 +265,9 @@ struct decoder<b3> {
     widen(sum[1], acc + 8);
   }
   TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
-    for (std::size_t h = 0; h < 2; ++h) {
+    TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
       __m256i f = fractions(block + 32 * h);
-      for (std::size_t p = 0; p < b3::fold; ++p, f = next(f)) store256(out + block_bytes * p + 32 * h, digit(f));
+      TERN_UNROLL for (std::size_t p = 0; p < b3::fold; ++p, f = next(f)) store256(out + block_bytes * p + 32 * h, digit(f));
     }
   }
   TERN_INLINE void levels(const std::uint8_t* block, std::int8_t* out) const {
@@ -290,7 +294,7 @@ struct decoder<i8> {
 
   /// Four vectors of int32 sums, two lanes a row: rows 0..3, 4..7, 8..11, 12..15.
   TERN_INLINE static void add_rows(const __m256i* sum, std::int32_t* acc) {
-    for (std::size_t h = 0; h < 2; ++h) {
+    TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
       // hadd works within 128-bit halves: rows 0 1 4 5 | 2 3 6 7, put in order by the permutation.
       const __m256i rows = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sum[2 * h], sum[2 * h + 1]), 0xD8);
       store256(acc + 8 * h, _mm256_add_epi32(load256(acc + 8 * h), rows));
@@ -302,17 +306,17 @@ struct decoder<i8> {
   }
   TERN_INLINE void strip(const std::uint8_t* blocks, std::size_t n, const std::int8_t* x, std::int32_t* acc) const {
     __m256i sum[4];
-    for (std::size_t j = 0; j < 4; ++j) sum[j] = _mm256_setzero_si256();
+    TERN_UNROLL for (std::size_t j = 0; j < 4; ++j) sum[j] = _mm256_setzero_si256();
     for (std::size_t b = 0; b < n; ++b, blocks += block_bytes, x += quad_inputs) {
       __builtin_prefetch(blocks + prefetch_bytes);
       const __m256i quad = broadcast_words(x);
-      for (std::size_t j = 0; j < 4; ++j)
+      TERN_UNROLL for (std::size_t j = 0; j < 4; ++j)
         sum[j] = _mm256_add_epi32(sum[j], _mm256_madd_epi16(_mm256_cvtepi8_epi16(load128(blocks + 16 * j)), quad));
     }
     add_rows(sum, acc);
   }
   TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
-    for (std::size_t j = 0; j < 4; ++j) store256(out + 32 * j, _mm256_cvtepi8_epi16(load128(block + 16 * j)));
+    TERN_UNROLL for (std::size_t j = 0; j < 4; ++j) store256(out + 32 * j, _mm256_cvtepi8_epi16(load128(block + 16 * j)));
   }
   TERN_INLINE void levels(const std::uint8_t* block, std::int8_t* out) const { std::memcpy(out, block, block_bytes); }
   /// Two tokens at a time: 8 of the 16 registers are sums.
@@ -324,18 +328,18 @@ struct decoder<i8> {
       dot_tile<T - 2>(operands, quads, x + 2 * stride, stride, acc + 2 * panel_rows);
     } else {
       __m256i sum[T][4];
-      for (std::size_t t = 0; t < T; ++t)
-        for (std::size_t j = 0; j < 4; ++j) sum[t][j] = _mm256_setzero_si256();
+      TERN_UNROLL for (std::size_t t = 0; t < T; ++t)
+        TERN_UNROLL for (std::size_t j = 0; j < 4; ++j) sum[t][j] = _mm256_setzero_si256();
       for (std::size_t q = 0; q < quads; ++q, operands += operand_bytes, x += quad_inputs) {
         __m256i quad[T];
-        for (std::size_t t = 0; t < T; ++t) quad[t] = broadcast_words(x + t * stride);
-        for (std::size_t j = 0; j < 4; ++j) {
+        TERN_UNROLL for (std::size_t t = 0; t < T; ++t) quad[t] = broadcast_words(x + t * stride);
+        TERN_UNROLL for (std::size_t j = 0; j < 4; ++j) {
           const __m256i w = load256(operands + 32 * j);
-          for (std::size_t t = 0; t < T; ++t)
+          TERN_UNROLL for (std::size_t t = 0; t < T; ++t)
             sum[t][j] = _mm256_add_epi32(sum[t][j], _mm256_madd_epi16(w, quad[t]));
         }
       }
-      for (std::size_t t = 0; t < T; ++t) add_rows(sum[t], acc + t * panel_rows);
+      TERN_UNROLL for (std::size_t t = 0; t < T; ++t) add_rows(sum[t], acc + t * panel_rows);
     }
   }
 };

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+/// The ceilings of this machine: instruction peaks, and reading from L2 and from memory with 1 to 8 far-apart streams.
+#include <benchmark/benchmark.h>
+#include <unistd.h>
+
+#include "meter.hpp"
+
+namespace {
+
+#if defined(TERN_X86)
+
+/// Runs `measure`, which returns a rate, and reports the median as the counter `unit`.
+void report_rate(benchmark::State& state, const char* unit, double (*measure)()) {
+  if (!tern::isa::avx2::usable()) return state.SkipWithError("skipped: no avx2");
+  std::vector<double> rates;
+  for (auto _ : state) rates.push_back(measure());
+  state.counters[unit] = bench::median(rates);
+}
+
+/// Memory to read, kept between benchmarks of the same size; zeroed, so that its pages exist.
+const std::byte* memory(std::size_t bytes) {
+  static std::vector<std::byte> data;
+  if (data.size() != bytes) {
+    data = {};
+    data.resize(bytes);
+  }
+  return data.data();
+}
+
+/// Reads `bytes` again and again, as S streams.
+template <std::size_t S, std::size_t Prefetch>
+void read(benchmark::State& state, std::size_t bytes) {
+  if (!tern::isa::avx2::usable()) return state.SkipWithError("skipped: no avx2");
+  const std::byte* data = memory(bytes);
+  bench::read_streams<S, Prefetch>(data, bytes);
+  std::vector<double> rates;
+  for (auto _ : state)
+    rates.push_back(static_cast<double>(bytes) / bench::seconds([&] { bench::read_streams<S, Prefetch>(data, bytes); }));
+  state.counters["GB/s"] = bench::median(rates) * 1e-9;
+}
+
+void add_read(const char* name, void (*function)(benchmark::State&, std::size_t), std::size_t bytes) {
+  benchmark::RegisterBenchmark(name, function, bytes)->Unit(benchmark::kMicrosecond);
+}
+
+void register_all() {
+  const auto rate = [](const char* name, const char* unit, double (*measure)()) {
+    benchmark::RegisterBenchmark(name, report_rate, unit, measure)->Unit(benchmark::kMicrosecond);
+  };
+  rate("ceiling/maddubs_paddw/avx2", "GMAC/s", bench::maddubs_peak);
+  rate("ceiling/maddubs_maddwd_paddd/avx2", "GMAC/s", [] { return bench::gmacs(bench::maddubs_maddwd_paddd); });
+  rate("ceiling/clock", "GHz", bench::clock_ghz);
+  rate("ceiling/front_end", "nops/cycle", [] { return bench::nops_per_ns() / bench::clock_ghz(); });
+
+  const long l2 = sysconf(_SC_LEVEL2_CACHE_SIZE);
+  const std::size_t l2_half = l2 > 0 ? static_cast<std::size_t>(l2) / 2 : std::size_t{128} << 10;
+  add_read("ceiling/read_l2/S1", read<1, 0>, l2_half);
+  add_read("ceiling/read_l2/S2", read<2, 0>, l2_half);
+  add_read("ceiling/read_l2/S4", read<4, 0>, l2_half);
+  add_read("ceiling/read_l2/S8", read<8, 0>, l2_half);
+  add_read("ceiling/read_dram/S1", read<1, 0>, bench::cold_bytes);
+  add_read("ceiling/read_dram/S2", read<2, 0>, bench::cold_bytes);
+  add_read("ceiling/read_dram/S4", read<4, 0>, bench::cold_bytes);
+  add_read("ceiling/read_dram/S8", read<8, 0>, bench::cold_bytes);
+  add_read("ceiling/read_dram/S1_prefetch512", read<1, 512>, bench::cold_bytes);
+  add_read("ceiling/read_dram/S2_prefetch512", read<2, 512>, bench::cold_bytes);
+  add_read("ceiling/read_dram/S4_prefetch512", read<4, 512>, bench::cold_bytes);
+  add_read("ceiling/read_dram/S8_prefetch512", read<8, 512>, bench::cold_bytes);
+}
+
+#else
+
+void register_all() {}
+
+#endif
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  register_all();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+}

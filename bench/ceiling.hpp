@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT
+/// What this machine can do at most, measured in the process that runs the kernels: speeds are quoted as a part of it.
+///
+/// The loops are assembly: no compiler spills, reorders or drops what is measured, and the program needs no -m flags.
+/// A virtual machine often shares each core with a neighbour on the other hyperthread, who comes and goes within
+/// milliseconds and takes half of the decoder. The peak of two instructions a step hardly notices, kernels do. So each
+/// reading also counts nops a cycle: 4 to 6 on a core that is ours alone, about half of it on a shared one.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+#include <tern/tern.hpp>
+
+namespace bench {
+
+/// Seconds that f() takes.
+template <class F>
+double seconds(F&& f) {
+  using clock = std::chrono::steady_clock;
+  const clock::time_point start = clock::now();
+  f();
+  return std::chrono::duration<double>(clock::now() - start).count();
+}
+
+/// Bytes to walk over so that each visit comes from memory: more than a server's share of the last-level cache.
+inline constexpr std::size_t cold_bytes = std::size_t{384} << 20;
+
+#if defined(TERN_X86)
+
+#define BENCH_REPEAT(times, body) ".p2align 6\n1:\n\t.rept " #times "\n\t" body ".endr\n\tdec %0\n\tjnz 1b\n\t"
+#define BENCH_ALL_YMM                                                                                         \
+  "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", \
+      "xmm14", "xmm15"
+
+/// 48 steps a turn: 32 products of bytes in ymm14 and ymm15, added as int16 to one of six sums. The addition takes the
+/// product of three steps before. Of 65 orders tried none was more than 2 % faster or slower.
+inline void maddubs_paddw(std::uint64_t turns) {
+#define BENCH_STEP(product, sum, ready)                        \
+  "vpmaddubsw %%ymm14, %%ymm15, %%ymm" #product "\n\t"         \
+  "vpaddw %%ymm" #ready ", %%ymm" #sum ", %%ymm" #sum "\n\t"
+  __asm__ volatile("vpcmpeqd %%ymm14, %%ymm14, %%ymm14\n\t"
+                   "vpcmpeqd %%ymm15, %%ymm15, %%ymm15\n\t"  //
+                   BENCH_REPEAT(8, BENCH_STEP(6, 0, 9) BENCH_STEP(7, 1, 10) BENCH_STEP(8, 2, 11) BENCH_STEP(9, 3, 6)
+                                       BENCH_STEP(10, 4, 7) BENCH_STEP(11, 5, 8)) "vzeroupper"
+                   : "+r"(turns)
+                   :
+                   : "cc", BENCH_ALL_YMM);
+#undef BENCH_STEP
+}
+
+/// The same with exact pairs: each product is widened to int32 (ymm13 holds the ones) before it is added.
+inline void maddubs_maddwd_paddd(std::uint64_t turns) {
+#define BENCH_STEP(product, sum, ready)                        \
+  "vpmaddubsw %%ymm14, %%ymm15, %%ymm" #product "\n\t"         \
+  "vpmaddwd %%ymm13, %%ymm" #ready ", %%ymm12\n\t"             \
+  "vpaddd %%ymm12, %%ymm" #sum ", %%ymm" #sum "\n\t"
+  __asm__ volatile("vpcmpeqd %%ymm14, %%ymm14, %%ymm14\n\t"
+                   "vpcmpeqd %%ymm15, %%ymm15, %%ymm15\n\t"
+                   "vpabsw %%ymm15, %%ymm13\n\t"  //
+                   BENCH_REPEAT(8, BENCH_STEP(6, 0, 9) BENCH_STEP(7, 1, 10) BENCH_STEP(8, 2, 11) BENCH_STEP(9, 3, 6)
+                                       BENCH_STEP(10, 4, 7) BENCH_STEP(11, 5, 8)) "vzeroupper"
+                   : "+r"(turns)
+                   :
+                   : "cc", BENCH_ALL_YMM);
+#undef BENCH_STEP
+}
+
+/// GMAC/s of one of the loops above right now; takes about 15 microseconds.
+inline double gmacs(void (*loop)(std::uint64_t)) {
+  constexpr std::uint64_t turns = 1200;
+  return static_cast<double>(turns * 48 * 32) / seconds([&] { loop(turns); }) * 1e-9;
+}
+inline double maddubs_peak() { return gmacs(maddubs_paddw); }
+
+/// Events a nanosecond of loop(turns), `each` events a turn: the middle of three tries, for interruptions make a try useless.
+inline double rate(void (*loop)(std::uint64_t), std::uint64_t turns, double each) {
+  double rates[3];
+  for (double& r : rates) r = static_cast<double>(turns) * each / seconds([&] { loop(turns); }) * 1e-9;
+  std::sort(rates, rates + 3);
+  return rates[1];
+}
+
+/// The clock in GHz, by a chain of additions: one a cycle. (Of registers: recent cores fold constants at rename.)
+inline double clock_ghz() {
+  constexpr auto additions = [](std::uint64_t turns) {
+    std::uint64_t sum = 1;
+    __asm__ volatile(BENCH_REPEAT(100, "add %1, %1\n\t") : "+r"(turns), "+r"(sum) : : "cc");
+  };
+  return rate(additions, 40, 100);
+}
+
+/// Nops in a nanosecond: the width of the core's front end times its clock.
+inline double nops_per_ns() {
+  constexpr auto nops = [](std::uint64_t turns) {
+    __asm__ volatile(BENCH_REPEAT(100, "nop\n\t") : "+r"(turns) : : "cc");
+  };
+  return rate(nops, 80, 100);
+}
+
+/// Reads 64 bytes at each of S places; asm volatile keeps loads whose value nobody uses.
+template <std::size_t S, std::size_t Prefetch>
+void read_lines(const std::byte* const (&at)[S], std::size_t bytes) {
+  for (std::size_t i = 0; i < bytes; i += 64) {
+#pragma GCC unroll 8
+    for (std::size_t s = 0; s < S; ++s) {
+      if constexpr (Prefetch != 0) __builtin_prefetch(at[s] + i + Prefetch);
+      __asm__ volatile("vmovdqu (%0), %%ymm0\n\tvmovdqu 32(%0), %%ymm1" : : "r"(at[s] + i) : "xmm0", "xmm1");
+    }
+  }
+  __asm__ volatile("vzeroupper");
+}
+
+/// Reads `bytes` once, as S far-apart streams.
+template <std::size_t S, std::size_t Prefetch = 0>
+void read_streams(const std::byte* data, std::size_t bytes) {
+  const std::byte* at[S];
+  for (std::size_t s = 0; s < S; ++s) at[s] = data + s * (bytes / S / 64 * 64);
+  read_lines<S, Prefetch>(at, bytes / S / 64 * 64);
+}
+
+#undef BENCH_REPEAT
+#undef BENCH_ALL_YMM
+
+/// The peak that a kernel of instruction set Isa is compared with, as a function that measures it; null where there is none.
+template <class Isa>
+inline constexpr double (*peak_of)() = nullptr;
+template <>
+inline constexpr double (*peak_of<tern::isa::avx2>)() = maddubs_peak;
+
+#else
+
+inline double clock_ghz() { return 0; }
+inline double nops_per_ns() { return 0; }
+template <class Isa>
+inline constexpr double (*peak_of)() = nullptr;
+
+#endif
+
+}  // namespace bench

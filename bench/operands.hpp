@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+/// Random operands of products, made outside of what is timed.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <tern/tern.hpp>
+
+namespace bench {
+
+/// Shape of a product: M tokens, N outputs, K inputs.
+struct shape {
+  std::size_t m = 1, n = 0, k = 0;
+
+  double macs() const { return static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k); }
+  std::string name() const {
+    return "M" + std::to_string(m) + "_N" + std::to_string(n) + "_K" + std::to_string(k);
+  }
+};
+
+/// xorshift64*: the same numbers on every machine.
+class random_source {
+ public:
+  std::uint32_t operator()() {
+    state_ ^= state_ >> 12;
+    state_ ^= state_ << 25;
+    state_ ^= state_ >> 27;
+    return static_cast<std::uint32_t>(state_ * 0x2545F4914F6CDD1Du >> 32);
+  }
+  /// Whole numbers lowest .. highest.
+  int between(int lowest, int highest) {
+    return lowest + static_cast<int>((*this)() % static_cast<std::uint32_t>(highest - lowest + 1));
+  }
+
+ private:
+  std::uint64_t state_ = 0x9E3779B97F4A7C15u;
+};
+
+/// Weights [N x K] with scales 1: trits where the codec is ternary, else all levels but -128.
+template <tern::codec Codec>
+tern::packed_matrix<Codec> random_weights(std::size_t n, std::size_t k, tern::granularity granularity) {
+  constexpr int highest = Codec::highest;
+  tern::quantized_matrix q(1, n, k, granularity);
+  random_source random;
+  for (std::int8_t& code : q.codes) code = static_cast<std::int8_t>(random.between(-highest, highest));
+  std::fill(q.scales.begin(), q.scales.end(), 1.0f);
+  return tern::packed_matrix<Codec>(q);
+}
+
+inline tern::matrix<float> random_floats(std::size_t rows, std::size_t cols) {
+  tern::matrix<float> x(rows, cols);
+  random_source random;
+  for (std::size_t m = 0; m < rows; ++m)
+    for (std::size_t k = 0; k < cols; ++k) x(m, k) = static_cast<float>(random.between(-1000, 1000)) * 0.001f;
+  return x;
+}
+
+}  // namespace bench

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT
+/// Trains a small network to read handwritten digits, then runs it on tern's packed kernels in every precision they have.
+///
+///     digits                      the embedded 8 x 8 digits: a table, and a chart in digits.svg
+///     digits --splits 5           the mean of five splits into training and test images
+///     digits --data DIR           Fashion-MNIST, or MNIST, from its four IDX files
+///     digits --check FILE         no training: stored networks must give exactly the stored results
+#include <CLI/CLI.hpp>
+#include <Eigen/Core>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <tern/eigen.hpp>
+#include <tern/tern.hpp>
+
+#include "support/dataset.hpp"
+#include "support/idx.hpp"
+#include "support/measure.hpp"
+#include "support/mlp.hpp"
+#include "support/progress.hpp"
+#include "support/result.hpp"
+#include "support/svg_chart.hpp"
+#include "support/weights_file.hpp"
+
+namespace demo {
+namespace {
+
+/// Trains the float network and the ternary one, by the same recipe and from the same start.
+networks train_both(const dataset& data, const std::vector<Eigen::Index>& hidden, training recipe, int split) {
+  std::vector<Eigen::Index> sizes{data.train.pixels.cols()};
+  sizes.insert(sizes.end(), hidden.begin(), hidden.end());
+  sizes.push_back(data.classes);
+  const auto trained = [&](const char* how, bool ternary) {
+    random_source random(static_cast<std::uint64_t>(100 + split));
+    mlp net = random_mlp(sizes, random);
+    recipe.ternary = ternary;
+    progress_bar bar(fmt::format("training {:<7}, {} images, {} epochs", how, data.train.size(), recipe.epochs),
+                     recipe.epochs);
+    train(net, data.train, data.side, recipe, random, [&](int epochs) { bar(epochs); });
+    return net;
+  };
+  mlp plain = trained("float", false);
+  return {std::move(plain), trained("ternary", true)};
+}
+
+/// All rows of the table.
+///
+/// @param seconds  how long each of the two timings of a row may take
+std::vector<result> measure_all(const networks& nets, const image_set& test, double seconds) {
+  std::vector<result> rows{measure_float(nets.plain, test, seconds)};
+  for (const tern::granularity shared : {tern::per_tensor, tern::per_channel}) {
+    const char* per = shared == tern::per_tensor ? "tensor" : "channel";
+    rows.push_back(
+        measure_packed<tern::int8_linear>(fmt::format("INT8 absmax, per {}", per), nets.plain, test, seconds,
+                                          [&](const matrix& w) { return tern::quantize_absmax(w, shared); }));
+    rows.push_back(
+        measure_packed<tern::int8_linear>(fmt::format("INT8 zero-point, per {}", per), nets.plain, test, seconds,
+                                          [&](const matrix& w) { return tern::quantize_zero_point(w, shared); }));
+  }
+  for (std::size_t planes = 1; planes <= 3; ++planes)
+    rows.push_back(measure_packed<tern::multi_ternary_linear>(
+        fmt::format("ternary after training, k = {}", planes), nets.plain, test, seconds,
+        [&](const matrix& w) { return tern::decompose(w, {.planes = planes, .granularity = tern::per_channel}); }));
+  const auto absmean = [](const matrix& w) { return tern::quantize_absmean(w); };
+  rows.push_back(measure_packed<tern::bit_linear>("trained ternary W1.58A8, i2", nets.ternary, test, seconds, absmean));
+  rows.push_back(measure_packed<tern::linear<tern::ternary_matrix<tern::b3>>>("trained ternary W1.58A8, b3",
+                                                                              nets.ternary, test, seconds, absmean));
+  return rows;
+}
+
+/// Accuracy and signal-to-noise ratio of the weights against the bits stored per weight.
+chart chart_of(const std::vector<result>& rows, const std::string& data) {
+  chart chart{.title = fmt::format("{}: what a weight of n bits is worth", data),
+              .x_label = "bits stored per weight, scales included",
+              .x_ticks = {2, 4, 8, 16, 32},
+              .panels = {{.title = "test accuracy, %", .least = 99, .most = 100},
+                         {.title = "signal-to-noise ratio of the weights, dB", .least = 0, .most = 10}},
+              .series = {{.name = "float", .colour = "#333333", .shape = marker::square},
+                         {.name = "INT8 absmax", .colour = "#0072b2", .shape = marker::circle},
+                         {.name = "INT8 zero-point", .colour = "#56b4e9", .shape = marker::diamond},
+                         {.name = "ternary after training", .colour = "#e69f00", .joined = true},
+                         {.name = "trained ternary", .colour = "#d55e00", .shape = marker::triangle}}};
+  for (const result& row : rows)
+    for (chart_series& series : chart.series)
+      if (row.name.starts_with(series.name))
+        series.points.push_back({row.bits_per_weight,
+                                 {row.accuracy(), row.snr_db},
+                                 series.joined ? row.name.substr(row.name.find("k =")) : ""});
+  return chart;
+}
+
+/// Runs stored networks on the test images of the first split. Returns whether all results are exactly the stored ones.
+bool check(const std::string& path) {
+  const stored_networks stored = read_networks(path);
+  const std::vector<result> rows = measure_all(stored.nets, load_digits(0).test, 0.0);
+  bool all_same = rows.size() == stored.expected.size();
+  for (std::size_t r = 0; r < std::min(rows.size(), stored.expected.size()); ++r) {
+    const expectation& e = stored.expected[r];
+    const bool same = rows[r].name == e.name && rows[r].correct == e.correct && rows[r].fingerprint == e.fingerprint;
+    fmt::print("{:<6} {} of {} {:016x} {}\n", same ? "ok" : "WRONG", rows[r].correct, rows[r].images,
+               rows[r].fingerprint, rows[r].name);
+    if (!same) fmt::print("stored {} of {} {:016x} {}\n", e.correct, rows[r].images, e.fingerprint, e.name);
+    all_same = all_same && same;
+  }
+  return all_same;
+}
+
+struct options {
+  std::string data;
+  std::vector<Eigen::Index> hidden{256, 128};
+  int epochs = 0;
+  int splits = 1;
+  std::string svg = "digits.svg";
+  std::string save;
+  std::string check;
+};
+
+int run(const options& options) {
+  Eigen::setNbThreads(1);  // the kernels are timed on one thread, and so is Eigen
+  if (!options.check.empty()) return check(options.check) ? 0 : 1;
+
+  constexpr double seconds_per_timing = 0.1;
+  const bool embedded = options.data.empty();
+  training recipe;
+  if (!embedded) recipe.epochs = 5, recipe.max_shift = 0;
+  if (options.epochs > 0) recipe.epochs = options.epochs;
+
+  std::vector<std::vector<result>> splits;
+  std::string name;
+  for (int split = 0; split < options.splits; ++split) {
+    const dataset data = embedded ? load_digits(split) : load_idx(options.data);
+    name = data.name;
+    networks nets = train_both(data, options.hidden, recipe, split);
+    if (!options.save.empty()) round_to_half(nets);
+    splits.push_back(measure_all(nets, data.test, seconds_per_timing));
+    if (!options.save.empty()) write_networks(options.save, nets, splits.back());
+  }
+  const std::vector<result> rows = mean_of_splits(splits);
+
+  print_table(rows);
+  fmt::print(
+      "\nfloat: Eigen, compiled for {}; all others: tern, {} kernels, int8 activations. One thread, median times:\n"
+      "batch of {} images, and single images.{} Chart: {}\n",
+      Eigen::SimdInstructionSetsInUse(), tern::isa::best_name(), splits.front().front().images,
+      options.splits > 1 ? fmt::format(" Mean of {} splits.", options.splits) : "", options.svg);
+  write_svg(options.svg, chart_of(rows, name));
+  return 0;
+}
+
+}  // namespace
+}  // namespace demo
+
+int main(int argc, char** argv) {
+  demo::options options;
+  CLI::App app("Trains a network to read handwritten digits and runs it in every precision of tern.", "digits");
+  app.add_option("--svg", options.svg, "Where the chart goes")->capture_default_str();
+  app.add_option("--hidden", options.hidden, "Sizes of the hidden layers")->capture_default_str();
+  app.add_option("--epochs", options.epochs, "Passes over the images (default: 80; with --data 5)");
+  auto* splits = app.add_option("--splits", options.splits, "Splits of the digits to take the mean of")
+                     ->check(CLI::Range(1, demo::digit_splits))
+                     ->capture_default_str();
+  auto* data = app.add_option("--data", options.data, "A folder with Fashion-MNIST or MNIST in IDX files, .gz or plain")
+                   ->check(CLI::ExistingDirectory)
+                   ->excludes(splits);
+  app.add_option("--save-weights", options.save, "Where to store the networks and their results, for --check")
+      ->excludes(data)
+      ->excludes(splits);
+  app.add_option("--check", options.check, "Run stored networks, and fail unless each result is the stored one");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    return demo::run(options);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "digits: {}\n", error.what());
+    return 1;
+  }
+}

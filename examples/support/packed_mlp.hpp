@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+/// The network of mlp.hpp, on tern's layers: packed weights, int8 activations per image and layer.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include <tern/eigen.hpp>
+#include <tern/tern.hpp>
+
+#include "mlp.hpp"
+
+namespace demo {
+
+/// A quantised network and the memory it runs in.
+///
+/// @tparam Layer  tern::bit_linear, tern::int8_linear, tern::multi_ternary_linear, or any other tern::linear
+template <class Layer>
+class packed_mlp {
+ public:
+  /// @param quantize     makes a tern::quantized_matrix of a float weight matrix
+  /// @param most_images  the largest batch
+  template <class Quantizer>
+  packed_mlp(const mlp& net, Quantizer quantize, std::size_t most_images) {
+    std::size_t bytes = 0;
+    for (const dense& layer : net) {
+      layers_.emplace_back(quantize(layer.weight), std::vector<float>(layer.bias.begin(), layer.bias.end()));
+      outputs_.emplace_back(most_images, layers_.back().out_features());
+      bytes = std::max(bytes, layers_.back().workspace_bytes(most_images));
+    }
+    workspace_.resize((bytes + sizeof(cache_line) - 1) / sizeof(cache_line));
+  }
+
+  /// Evaluates a batch: x [images x inputs] gives scores [images x classes], valid until the next call. Allocates nothing.
+  tern::matrix_view<const float> operator()(tern::matrix_view<const float> x) {
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      const tern::matrix_view<float> y(outputs_[l].data(), x.rows(), outputs_[l].cols());
+      layers_[l](x, y, std::as_writable_bytes(std::span(workspace_)));
+      if (l + 1 < layers_.size())
+        for (float& value : std::span(y.data(), y.rows() * y.cols())) value = std::max(value, 0.0f);
+      x = y;
+    }
+    return x;
+  }
+
+  const std::vector<Layer>& layers() const { return layers_; }
+
+ private:
+  struct alignas(64) cache_line {
+    std::byte bytes[64];
+  };
+
+  std::vector<Layer> layers_;
+  std::vector<tern::matrix<float>> outputs_;
+  std::vector<cache_line> workspace_;
+};
+
+}  // namespace demo

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+/// Every product of the library on fixed values. Compiled twice, with UNIT naming the function and other -march flags.
+#include "product.hpp"
+
+#include <cstddef>
+#include <tern/tern.hpp>
+
+#define PASTE_(a, b) a##b
+#define PASTE(a, b) PASTE_(a, b)
+
+namespace {
+
+tern::matrix<float> values(std::size_t rows, std::size_t cols, unsigned state) {
+  tern::matrix<float> m(rows, cols);
+  for (std::size_t r = 0; r < rows; ++r) {
+    for (std::size_t c = 0; c < cols; ++c) {
+      state = state * 1664525u + 1013904223u;
+      m(r, c) = static_cast<float>(static_cast<int>(state >> 8) - (1 << 23)) * 0x1p-20f;
+    }
+  }
+  return m;
+}
+
+template <class Layer>
+void append(std::vector<float>& all, const Layer& layer, const tern::matrix<float>& x) {
+  const auto y = layer(x);
+  all.insert(all.end(), y.data(), y.data() + y.rows() * y.cols());
+}
+
+}  // namespace
+
+std::vector<float> PASTE(product_, UNIT)() {
+  const auto w = values(37, 263, 1);
+  std::vector<float> all;
+  for (const std::size_t tokens : {std::size_t{1}, std::size_t{9}}) {
+    const auto x = values(tokens, 263, 2);
+    append(all, tern::bit_linear::from_float(w), x);
+    append(all, tern::multi_ternary_linear::from_float(w), x);
+    append(all, tern::int8_linear::from_float(w), x);
+  }
+  return all;
+}
