@@ -70,9 +70,9 @@ std::vector<result> measure_all(const networks& nets, const image_set& test, dou
   return rows;
 }
 
-/// Accuracy and signal-to-noise ratio of the weights against the bits stored per weight.
+/// Accuracy and error of the weights against the bits stored per weight.
 chart chart_of(const std::vector<result>& rows, const std::string& data) {
-  chart chart{.title = fmt::format("{}: what a weight of n bits is worth", data),
+  chart chart{.title = data + ": what the bits of a weight buy",
               .x_label = "bits stored per weight, scales included",
               .x_ticks = {2, 4, 8, 16, 32},
               .panels = {{.title = "test accuracy, %", .least = 99, .most = 100},
@@ -83,11 +83,16 @@ chart chart_of(const std::vector<result>& rows, const std::string& data) {
                          {.name = "ternary after training", .colour = "#e69f00", .joined = true},
                          {.name = "trained ternary", .colour = "#d55e00", .shape = marker::triangle}}};
   for (const result& row : rows)
-    for (chart_series& series : chart.series)
-      if (row.name.starts_with(series.name))
-        series.points.push_back({row.bits_per_weight,
-                                 {row.accuracy(), row.snr_db},
-                                 series.joined ? row.name.substr(row.name.find("k =")) : ""});
+    for (chart_series& series : chart.series) {
+      if (!row.name.starts_with(series.name)) continue;
+      // What follows the comma tells rows of a series apart. The INT8 rows all but coincide in the first panel.
+      const std::size_t comma = row.name.find(", ");
+      const std::string label = comma == std::string::npos ? "" : row.name.substr(comma + 2);
+      const bool eight_bits = series.name.starts_with("INT8");
+      series.points.push_back({row.bits_per_weight,
+                               {row.accuracy(), row.snr_db},
+                               {eight_bits ? "" : label, series.name == "INT8 absmax" ? "" : label}});
+    }
   return chart;
 }
 

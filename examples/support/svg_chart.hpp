@@ -20,8 +20,8 @@ enum class marker { circle, square, diamond, triangle };
 
 struct chart_point {
   double x = 0;
-  std::vector<double> y;  ///< one value per panel; infinite ones are left out
-  std::string label;      ///< drawn beside the point; may be empty
+  std::vector<double> y;            ///< one value per panel; infinite ones are left out
+  std::vector<std::string> labels;  ///< one per panel, drawn beside the point; may be empty
 };
 
 struct chart_series {
@@ -34,7 +34,7 @@ struct chart_series {
 
 struct chart_panel {
   std::string title;
-  double least = 0;  ///< the y axis holds at least this range
+  double least = 0;  ///< the y axis holds at least the range from least to most
   double most = 0;
 };
 
@@ -50,11 +50,10 @@ struct chart {
 class svg_writer {
  public:
   explicit svg_writer(const chart& chart) : chart_(chart) {
-    const double width = margin + static_cast<double>(chart.panels.size()) * (panel_width + margin);
     emit(R"(<svg xmlns="http://www.w3.org/2000/svg" width="{0}" height="{1}" viewBox="0 0 {0} {1}" )"
          R"(font-family="Helvetica, Arial, sans-serif" font-size="12" fill="#333">)",
-         width, height);
-    emit(R"(<rect width="{}" height="{}" fill="white"/>)", width, height);
+         width(), height);
+    emit(R"(<rect width="{}" height="{}" fill="white"/>)", width(), height);
     text(margin, 28, "start", chart.title, R"( font-size="16" font-weight="bold")");
     for (std::size_t p = 0; p < chart.panels.size(); ++p) draw_panel(p);
     draw_legend();
@@ -69,6 +68,8 @@ class svg_writer {
   static constexpr double top = 76;
   static constexpr double bottom = 356;
   static constexpr double height = 436;
+
+  double width() const { return margin + static_cast<double>(chart_.panels.size()) * (panel_width + margin); }
 
   template <class... Args>
   void emit(fmt::string_view format, const Args&... args) {
@@ -114,7 +115,8 @@ class svg_writer {
     double step = 1;
     for (const double candidate : {2.0, 5.0, 10.0, 20.0, 50.0, 100.0})
       if ((most - least) / step > most_ticks) step = candidate;
-    const double low = step * std::floor(least / step);
+    double low = step * std::floor(least / step);
+    if (least < panel.least && least - low < step / 2) low -= step;  // room for the label of the lowest point
     const double high = step * std::ceil(most / step);
 
     constexpr double room = 1.25;
@@ -145,19 +147,18 @@ class svg_writer {
       for (const chart_point& point : series.points) {
         if (!std::isfinite(point.y[p])) continue;
         draw_marker(series, x_of(point.x), y_of(point.y[p]));
-        if (!point.label.empty())
-          text(x_of(point.x) + 9, y_of(point.y[p]) + 12, "start", point.label, R"( font-size="11")");
+        text(x_of(point.x) + 9, y_of(point.y[p]) + 12, "start", point.labels[p], R"( font-size="11")");
       }
     }
   }
 
   void draw_legend() {
-    constexpr double letter = 6.4;
+    const double column = (width() - 2 * margin) / static_cast<double>(chart_.series.size());
     double x = margin + 5;
     for (const chart_series& series : chart_.series) {
       draw_marker(series, x, height - 18);
       text(x + 11, height - 14, "start", series.name);
-      x += 11 + letter * static_cast<double>(series.name.size()) + 22;
+      x += column;
     }
   }
 

@@ -29,15 +29,15 @@ struct type_list {
 
 template <class C>
 concept codec = std::copyable<C> && std::default_initializable<C> &&
-                requires(const C c, const std::int8_t* levels, std::uint8_t byte, std::size_t p) {
-                  { C::name() } -> std::convertible_to<std::string_view>;
-                  { C::fold } -> std::convertible_to<std::size_t>;            // inputs a byte
-                  { C::group_multiple } -> std::convertible_to<std::size_t>;  // scales change only at multiples of this
-                  { C::lowest } -> std::convertible_to<int>;
-                  { C::highest } -> std::convertible_to<int>;
-                  { c.encode(levels) } -> std::same_as<std::uint8_t>;  // levels[0 .. fold), each in [lowest, highest]
-                  { c.decode(byte, p) } -> std::same_as<std::int8_t>;  // any byte; p in [0, fold)
-                };
+    requires(const C c, const std::int8_t* levels, std::uint8_t byte, std::size_t p) {
+  { C::name() } -> std::convertible_to<std::string_view>;
+  { C::fold } -> std::convertible_to<std::size_t>;            // inputs a byte
+  { C::group_multiple } -> std::convertible_to<std::size_t>;  // scales change only at multiples of this
+  { C::lowest } -> std::convertible_to<int>;
+  { C::highest } -> std::convertible_to<int>;
+  { c.encode(levels) } -> std::same_as<std::uint8_t>;  // levels[0 .. fold), each in [lowest, highest]
+  { c.decode(byte, p) } -> std::same_as<std::int8_t>;  // any byte; p in [0, fold)
+};
 
 template <class T>
 concept isa_tag = std::is_empty_v<T> && std::default_initializable<T> && requires {

@@ -26,7 +26,8 @@
 #include <tern/version.hpp>
 
 #if defined(__FAST_MATH__) && !defined(TERN_ALLOW_FAST_MATH)
-#error "tern promises one result on every machine, and -ffast-math breaks it; define TERN_ALLOW_FAST_MATH to build all the same"
+#error \
+    "tern promises one result on every machine, and -ffast-math breaks it; define TERN_ALLOW_FAST_MATH to build all the same"
 #endif
 #if !defined(__GNUC__) && !defined(__clang__)
 #error "tern is built with g++ 11 or clang 14 and newer; MSVC has no per-function instruction sets (use clang-cl)"
@@ -180,7 +181,7 @@ static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern need
 #define TERN_TU_PASTE_(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u) \
   tu##a##b##c##d##e##f##g##h##i##j##k##l##m##n##o##p##q##r##s##t##_##u
 #define TERN_TU_PASTE(...) TERN_TU_PASTE_(__VA_ARGS__)
-#define TERN_TU                                                                                                   \
+#define TERN_TU                                                                                                    \
   TERN_TU_PASTE(TERN_TU_1, TERN_TU_2, TERN_TU_3, TERN_TU_4, TERN_TU_5, TERN_TU_6, TERN_TU_7, TERN_TU_8, TERN_TU_9, \
                 TERN_TU_10, TERN_TU_11, TERN_TU_12, TERN_TU_13, TERN_TU_14, TERN_TU_15, TERN_TU_16, TERN_TU_17,    \
                 TERN_TU_18, TERN_TU_19, TERN_TU_20, TERN_TU_PIN)

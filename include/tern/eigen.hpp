@@ -15,7 +15,9 @@ namespace tern::inline v0_1 {
 namespace detail {
 
 template <class M>
-concept eigen_dense = requires(const M& m) { []<class D>(const Eigen::DenseBase<D>&) {}(m); };
+concept eigen_dense = requires(const M& m) {
+  []<class D>(const Eigen::DenseBase<D>&) {}(m);
+};
 
 template <class Scalar>
 struct eigen_element {
@@ -41,8 +43,8 @@ struct matrix_traits<M> {
   static constexpr bool is_vector = bool(M::IsVectorAtCompileTime);
   static constexpr bool has_memory = (int(M::Flags) & Eigen::DirectAccessBit) != 0;
   /// Rows lie in memory one after the other, elements of a row next to each other.
-  static constexpr bool viewable = has_memory && (bool(M::IsRowMajor) || is_vector) &&
-                                   Eigen::internal::inner_stride_at_compile_time<M>::ret == 1;
+  static constexpr bool viewable =
+      has_memory && (bool(M::IsRowMajor) || is_vector) && Eigen::internal::inner_stride_at_compile_time<M>::ret == 1;
 
   /// A copy in row-major order that converts to a view of itself.
   struct copy {
@@ -59,8 +61,9 @@ struct matrix_traits<M> {
       return copy{row_major_copy(m)};
   }
   static auto view(auto& m) {
-    static_assert(viewable,
-                  "tern writes rows: declare the matrix Eigen::RowMajor, or copy it (column-major has no row-major view)");
+    static_assert(
+        viewable,
+        "tern writes rows: declare the matrix Eigen::RowMajor, or copy it (column-major has no row-major view)");
     return in_place<element_type>(m.data(), m);
   }
   static auto make(const M&, std::size_t rows, std::size_t cols) {
@@ -90,7 +93,8 @@ struct matrix_traits<M> {
 template <class T>
 Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic> to_eigen(const matrix<T>& m) {
   using row_major = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  return Eigen::Map<const row_major>(m.data(), static_cast<Eigen::Index>(m.rows()), static_cast<Eigen::Index>(m.cols()));
+  return Eigen::Map<const row_major>(m.data(), static_cast<Eigen::Index>(m.rows()),
+                                     static_cast<Eigen::Index>(m.cols()));
 }
 
 }  // namespace tern::inline v0_1

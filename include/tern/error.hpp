@@ -75,7 +75,8 @@ template <class Error, class... Parts>
 
 /// a * b, or a range_error where it does not fit: sizes come from files too.
 constexpr std::size_t checked_product(std::size_t a, std::size_t b) {
-  if (b != 0 && a > static_cast<std::size_t>(-1) / 2 / b) fail<range_error>("size ", a, " x ", b, " does not fit memory");
+  if (b != 0 && a > static_cast<std::size_t>(-1) / 2 / b)
+    fail<range_error>("size ", a, " x ", b, " does not fit memory");
   return a * b;
 }
 

@@ -50,7 +50,8 @@ class linear {
   linear() = default;
   /// From packed weights, [N x K], and a bias, [N] or empty.
   /// Errors: shape_error when the bias has another size.
-  explicit linear(Weights weights, std::vector<float> bias = {}) : weights_(std::move(weights)), bias_(std::move(bias)) {
+  explicit linear(Weights weights, std::vector<float> bias = {})
+      : weights_(std::move(weights)), bias_(std::move(bias)) {
     if (!bias_.empty() && bias_.size() != weights_.rows())
       detail::fail<shape_error>("linear: ", bias_.size(), " biases for ", weights_.rows(), " outputs");
   }
@@ -85,8 +86,8 @@ class linear {
     decltype(auto) rows = detail::row_major(x);
     const detail::real_view<X> view = rows;
     auto y = matrix_traits<X>::make(x, view.rows(), out_features());
-    std::vector<detail::cache_line> workspace(workspace_bytes(view.rows()) / sizeof(detail::cache_line));
-    call(view, y, std::as_writable_bytes(std::span(workspace)), serial_executor{});
+    aligned_bytes workspace(workspace_bytes(view.rows()));
+    call(view, y, workspace, serial_executor{});
     return y;
   }
 

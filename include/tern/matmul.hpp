@@ -18,10 +18,11 @@ void check_product(const kernel::product<X, Codec>& a, std::size_t y_rows, std::
   if (a.bias != nullptr && bias_size != w.rows())
     fail<shape_error>("matmul: ", bias_size, " biases for ", w.rows(), " outputs");
   if (a.y.type == kernel::output_type::int32) {
-    if constexpr (std::same_as<X, kernel::float_view>) fail<shape_error>("matmul: products of float activations are not integers");
+    if constexpr (std::same_as<X, kernel::float_view>)
+      fail<shape_error>("matmul: products of float activations are not integers");
     if (w.planes() * w.groups() != 1 || a.bias != nullptr)
-      fail<shape_error>("matmul: int32 output needs one plane, one group and no bias; w has ", w.planes(), " planes of ",
-                        w.groups(), " groups");
+      fail<shape_error>("matmul: int32 output needs one plane, one group and no bias; w has ", w.planes(),
+                        " planes of ", w.groups(), " groups");
   }
   if constexpr (std::same_as<X, activations_view>) {
     const std::size_t most = max_inputs(a.x.has_zeros(), w.has_zeros());
@@ -70,7 +71,9 @@ concept product_left = std::convertible_to<const X&, const activations_view&> ||
 
 /// What a product takes on the right: a packed matrix of any codec (its owner or view).
 template <class W>
-concept product_right = requires(const W& w) { detail::weights(w); };
+concept product_right = requires(const W& w) {
+  detail::weights(w);
+};
 
 /// Multiplies activations by packed weights: Y = X W^T, exact in int32, rounded by one written-down expression.
 ///

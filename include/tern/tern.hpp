@@ -19,6 +19,7 @@
 
 #include <tern/linear.hpp>
 #include <tern/matmul.hpp>
+#include <tern/memory.hpp>
 #include <tern/parallel.hpp>
 #include <tern/quantize/activations.hpp>
 #include <tern/quantize/decompose.hpp>

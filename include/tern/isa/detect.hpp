@@ -19,7 +19,8 @@ struct x86_features {
   x86_features() {
     unsigned a = 0, b = 0, c = 0, d = 0;
     if (__get_cpuid(1, &a, &b, &c, &d) == 0) return;
-    const bool fma = (c >> 12 & 1) != 0, osxsave = (c >> 27 & 1) != 0, avx = (c >> 28 & 1) != 0, f16c = (c >> 29 & 1) != 0;
+    const bool fma = (c >> 12 & 1) != 0, osxsave = (c >> 27 & 1) != 0, avx = (c >> 28 & 1) != 0,
+               f16c = (c >> 29 & 1) != 0;
     if (!osxsave || !avx) return;
     const bool saves_ymm = (xgetbv() & 0x6) == 0x6;
     if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return;

@@ -149,7 +149,9 @@ TERN_NOINLINE void dot_tile_unsigned(const std::uint8_t* operands, std::size_t q
       }
       operands += block_bytes;
       x += quad_inputs;
-    } while (operands != end);
+    }
+    while (operands != end)
+      ;
     TERN_UNROLL for (std::size_t t = 0; t < T; ++t) {
       widen(sum[t][0], acc + t * panel_rows);
       widen(sum[t][1], acc + t * panel_rows + 8);
@@ -181,7 +183,8 @@ struct decoder<i2> {
     return _mm256_xor_si256(load256(at), _mm256_set1_epi8(0x55));
   }
   /// One half block, 8 rows x 16 inputs: fields 0 and 2 to the sums of u, fields 1 and 3 to the sums of 4u.
-  TERN_INLINE static void multiply_half(const std::uint8_t* at, const std::int8_t* x, __m256i& once, __m256i& fourfold) {
+  TERN_INLINE static void multiply_half(const std::uint8_t* at, const std::int8_t* x, __m256i& once,
+                                        __m256i& fourfold) {
     const __m256i low = unsigned_fields(at);
     const __m256i high = _mm256_srli_epi16(low, 4);
     const __m256i mask = _mm256_set1_epi8(0x03), mask4 = _mm256_set1_epi8(0x0C);
@@ -199,7 +202,7 @@ struct decoder<i2> {
     }
     // Lanes of 4u are multiples of 4; together at most 20 * 768 = 15360.
     TERN_UNROLL for (std::size_t h = 0; h < 2; ++h)
-      widen(_mm256_add_epi16(once[h], _mm256_srai_epi16(fourfold[h], 2)), acc + 8 * h);
+        widen(_mm256_add_epi16(once[h], _mm256_srai_epi16(fourfold[h], 2)), acc + 8 * h);
   }
   TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
     const __m256i mask = _mm256_set1_epi8(0x03);
@@ -267,7 +270,8 @@ struct decoder<b3> {
   TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
     TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
       __m256i f = fractions(block + 32 * h);
-      TERN_UNROLL for (std::size_t p = 0; p < b3::fold; ++p, f = next(f)) store256(out + block_bytes * p + 32 * h, digit(f));
+      TERN_UNROLL for (std::size_t p = 0; p < b3::fold; ++p, f = next(f))
+          store256(out + block_bytes * p + 32 * h, digit(f));
     }
   }
   TERN_INLINE void levels(const std::uint8_t* block, std::int8_t* out) const {
@@ -288,7 +292,7 @@ struct decoder<i8> {
   static constexpr std::int32_t x_sum = 0;
   static constexpr bool negated = false;
   static constexpr std::size_t operand_bytes = 2 * block_bytes;  // int16
-  static constexpr std::size_t strip_blocks = 16;                // int32 sums need no bound; long enough to hide the end
+  static constexpr std::size_t strip_blocks = 16;  // int32 sums need no bound; long enough to hide the end
 
   explicit decoder(i8) {}
 
@@ -310,13 +314,14 @@ struct decoder<i8> {
     for (std::size_t b = 0; b < n; ++b, blocks += block_bytes, x += quad_inputs) {
       __builtin_prefetch(blocks + prefetch_bytes);
       const __m256i quad = broadcast_words(x);
-      TERN_UNROLL for (std::size_t j = 0; j < 4; ++j)
-        sum[j] = _mm256_add_epi32(sum[j], _mm256_madd_epi16(_mm256_cvtepi8_epi16(load128(blocks + 16 * j)), quad));
+      TERN_UNROLL for (std::size_t j = 0; j < 4; ++j) sum[j] =
+          _mm256_add_epi32(sum[j], _mm256_madd_epi16(_mm256_cvtepi8_epi16(load128(blocks + 16 * j)), quad));
     }
     add_rows(sum, acc);
   }
   TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
-    TERN_UNROLL for (std::size_t j = 0; j < 4; ++j) store256(out + 32 * j, _mm256_cvtepi8_epi16(load128(block + 16 * j)));
+    TERN_UNROLL for (std::size_t j = 0; j < 4; ++j)
+        store256(out + 32 * j, _mm256_cvtepi8_epi16(load128(block + 16 * j)));
   }
   TERN_INLINE void levels(const std::uint8_t* block, std::int8_t* out) const { std::memcpy(out, block, block_bytes); }
   /// Two tokens at a time: 8 of the 16 registers are sums.
@@ -328,15 +333,15 @@ struct decoder<i8> {
       dot_tile<T - 2>(operands, quads, x + 2 * stride, stride, acc + 2 * panel_rows);
     } else {
       __m256i sum[T][4];
-      TERN_UNROLL for (std::size_t t = 0; t < T; ++t)
-        TERN_UNROLL for (std::size_t j = 0; j < 4; ++j) sum[t][j] = _mm256_setzero_si256();
+      TERN_UNROLL for (std::size_t t = 0; t < T; ++t) TERN_UNROLL for (std::size_t j = 0; j < 4; ++j) sum[t][j] =
+          _mm256_setzero_si256();
       for (std::size_t q = 0; q < quads; ++q, operands += operand_bytes, x += quad_inputs) {
         __m256i quad[T];
         TERN_UNROLL for (std::size_t t = 0; t < T; ++t) quad[t] = broadcast_words(x + t * stride);
         TERN_UNROLL for (std::size_t j = 0; j < 4; ++j) {
           const __m256i w = load256(operands + 32 * j);
-          TERN_UNROLL for (std::size_t t = 0; t < T; ++t)
-            sum[t][j] = _mm256_add_epi32(sum[t][j], _mm256_madd_epi16(w, quad[t]));
+          TERN_UNROLL for (std::size_t t = 0; t < T; ++t) sum[t][j] =
+              _mm256_add_epi32(sum[t][j], _mm256_madd_epi16(w, quad[t]));
         }
       }
       TERN_UNROLL for (std::size_t t = 0; t < T; ++t) add_rows(sum[t], acc + t * panel_rows);

@@ -18,12 +18,15 @@ void run() = delete;
 void quantize_row() = delete;
 
 template <class Isa, class X, class Codec>
-concept runnable = requires(const product<X, Codec>& a, const tile& t) { run(Isa{}, a, t); };
+concept runnable = requires(const product<X, Codec>& a, const tile& t) {
+  run(Isa{}, a, t);
+};
 
 template <isa_tag Isa, class X, codec Codec>
 auto run_tile(Isa isa, const product<X, Codec>& a, const tile& t) {
-  static_assert(runnable<Isa, X, Codec>,
-                "no kernel takes these operands: an instruction set derives from tern::isa::scalar, which takes every codec");
+  static_assert(
+      runnable<Isa, X, Codec>,
+      "no kernel takes these operands: an instruction set derives from tern::isa::scalar, which takes every codec");
   return run(isa, a, t);
 }
 template <isa_tag Isa, real_element T>
@@ -40,8 +43,7 @@ using entry::run_tile;
 /// The instruction set whose kernel runs when Isa is asked for: Isa itself, or the tag it falls back to. X is
 /// activations_view or float_view.
 template <isa_tag Isa, class X, codec Codec>
-using kernel_for =
-    decltype(run_tile(Isa{}, std::declval<const product<X, Codec>&>(), std::declval<const tile&>()));
+using kernel_for = decltype(run_tile(Isa{}, std::declval<const product<X, Codec>&>(), std::declval<const tile&>()));
 
 }  // namespace tern::inline v0_1::kernel::inline TERN_TU
 
@@ -70,7 +72,8 @@ std::size_t find(std::string_view name, type_list<Tags...>) {
   if (!known) {
     std::string names;
     ((names += ' ', names += Tags::name()), ...);
-    detail::fail<isa_error>("TERN_FORCE_ISA: unknown instruction set \"", name, "\"; there are:", std::string_view(names));
+    detail::fail<isa_error>("TERN_FORCE_ISA: unknown instruction set \"", name,
+                            "\"; there are:", std::string_view(names));
   }
   if (!usable) detail::fail<isa_error>("TERN_FORCE_ISA: this machine has no ", name);
   return at;

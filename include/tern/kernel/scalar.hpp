@@ -21,8 +21,8 @@ struct ints {
 };
 
 /// One operation on all lanes: r.lane[i] = expression, where i is the lane.
-#define TERN_LANES(type, expression)                                  \
-  type r;                                                             \
+#define TERN_LANES(type, expression)                                   \
+  type r;                                                              \
   for (std::size_t i = 0; i < panel_rows; ++i) r.lane[i] = expression; \
   return r
 
@@ -58,9 +58,7 @@ TERN_INLINE floats fma(const floats& a, const floats& b, const floats& c) {
 TERN_INLINE floats multiply(const floats& a, const floats& b) { TERN_LANES(floats, a.lane[i] * b.lane[i]); }
 TERN_INLINE floats divide(const floats& a, const floats& b) { TERN_LANES(floats, a.lane[i] / b.lane[i]); }
 TERN_INLINE floats to_floats(const ints& a) { TERN_LANES(floats, static_cast<float>(a.lane[i])); }
-TERN_INLINE ints round_to_ints(const floats& a) {
-  TERN_LANES(ints, static_cast<std::int32_t>(std::rint(a.lane[i])));
-}
+TERN_INLINE ints round_to_ints(const floats& a) { TERN_LANES(ints, static_cast<std::int32_t>(std::rint(a.lane[i]))); }
 TERN_INLINE ints magnitude(const floats& a) {
   TERN_LANES(ints, static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(a.lane[i]) & 0x7fffffffu));
 }
@@ -91,7 +89,9 @@ struct decoder {
     for (std::size_t p = 0; p < Codec::fold; ++p)
       for (std::size_t j = 0; j < block_bytes; ++j) out[p * block_bytes + j] = codec.decode(block[j], p);
   }
-  void expand(const std::uint8_t* block, std::uint8_t* out) const { levels(block, reinterpret_cast<std::int8_t*>(out)); }
+  void expand(const std::uint8_t* block, std::uint8_t* out) const {
+    levels(block, reinterpret_cast<std::int8_t*>(out));
+  }
 
   template <std::size_t T>
   void dot_tile(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x, std::size_t stride,

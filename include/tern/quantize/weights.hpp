@@ -18,7 +18,8 @@ struct slice_scale {
 
 /// Quantises slice by slice: rule(values, codes) fills codes, of the shape of values, and returns the slice's scale.
 template <real_element T, class Rule>
-quantized_matrix quantize_slices(const char* what, matrix_view<const T> w, granularity granularity, bool zeros, Rule rule) {
+quantized_matrix quantize_slices(const char* what, matrix_view<const T> w, granularity granularity, bool zeros,
+                                 Rule rule) {
   if (granularity.kind == granularity::sharing::group && granularity.group == 0)
     fail<range_error>(what, ": a group needs at least one input");
   for (std::size_t n = 0; n < w.rows(); ++n)

@@ -23,7 +23,7 @@ inline constexpr std::size_t block_bytes = panel_rows * quad_inputs;
 
 /// Inputs that one 64-byte block of codec C holds of each of its 16 rows.
 template <codec C>
-inline constexpr std::size_t block_inputs = quad_inputs * C::fold;
+inline constexpr std::size_t block_inputs = quad_inputs* C::fold;
 
 /// Two bits a weight: a ternary level as a two's complement field. Every byte value is legal; the field 10 is -2.
 struct i2 {
@@ -94,6 +94,7 @@ constexpr std::size_t max_inputs(bool x_has_zeros, bool w_has_zeros) {
   const std::size_t w_largest = w_has_zeros ? 255 : 128;
   return 2147483647u / (x_largest * w_largest);
 }
-static_assert(max_inputs(false, false) == 131071 && max_inputs(true, false) == 65793 && max_inputs(true, true) == 33025);
+static_assert(max_inputs(false, false) == 131071 && max_inputs(true, false) == 65793 &&
+              max_inputs(true, true) == 33025);
 
 }  // namespace tern::inline v0_1

@@ -14,19 +14,11 @@
 
 #include <cstring>  // std::memcpy
 #include <span>
-#include <vector>
 
+#include <tern/memory.hpp>
 #include <tern/type/quantized_matrix.hpp>
 
 namespace tern::inline v0_1 {
-
-namespace detail {
-
-struct alignas(64) cache_line {
-  std::byte bytes[64];
-};
-
-}  // namespace detail
 
 /// The run-time facts that, with the codec, fix every byte of a packed matrix.
 struct packed_format {
@@ -57,7 +49,7 @@ class packed_view {
     if (storage.size() != expected)
       detail::fail<shape_error>("packed_view: ", format.rows, "x", format.cols, " in codec ", Codec::name(), " takes ",
                                 expected, " bytes, not ", storage.size());
-    if (reinterpret_cast<std::uintptr_t>(data_) % alignof(detail::cache_line) != 0)
+    if (reinterpret_cast<std::uintptr_t>(data_) % storage_alignment != 0)
       detail::fail<shape_error>("packed_view: storage must be aligned to 64 bytes");
     groups_ = format.granularity.groups(format.cols);
     const sections end = section_ends(format);
@@ -198,9 +190,9 @@ class packed_matrix {
     return *this;
   }
   /// Copies a matrix that lives elsewhere.
-  explicit packed_matrix(const packed_view<Codec>& view) : storage_(view.storage_bytes() / sizeof(detail::cache_line)) {
-    if (!storage_.empty()) std::memcpy(storage_.data(), view.storage().data(), view.storage_bytes());
-    view_ = {bytes(), view.format(), view.get_codec()};
+  explicit packed_matrix(const packed_view<Codec>& view) : storage_(view.storage_bytes()) {
+    if (view.storage_bytes() != 0) std::memcpy(storage_.data(), view.storage().data(), view.storage_bytes());
+    view_ = {storage_, view.format(), view.get_codec()};
   }
 
   const packed_view<Codec>& view() const { return view_; }
@@ -214,13 +206,12 @@ class packed_matrix {
   double bits_per_weight() const { return view_.bits_per_weight(); }
 
  private:
-  std::span<const std::byte> bytes() const { return std::as_bytes(std::span(storage_)); }
   void swap(packed_matrix& other) noexcept {
-    storage_.swap(other.storage_);
+    std::swap(storage_, other.storage_);
     std::swap(view_, other.view_);
   }
 
-  std::vector<detail::cache_line> storage_;
+  aligned_bytes storage_;
   packed_view<Codec> view_;
 };
 
@@ -244,11 +235,15 @@ template <codec Codec>
 template <class Tu>
 packed_matrix<Codec>::packed_matrix(const quantized_matrix& q, const pack_options& options, Codec codec, Tu) {
   q.check();
-  const packed_format format{q.rows,           q.cols, q.planes, q.granularity, options.scales, !q.zeros.empty(),
+  const packed_format format{q.rows,
+                             q.cols,
+                             q.planes,
+                             q.granularity,
+                             options.scales,
+                             !q.zeros.empty(),
                              options.sums || std::same_as<Codec, i8>};
-  const std::size_t size = packed_view<Codec>::storage_bytes(format);
-  storage_.resize(size / sizeof(detail::cache_line));
-  view_ = {bytes(), format, codec};
+  storage_ = aligned_bytes(packed_view<Codec>::storage_bytes(format));
+  view_ = {storage_, format, codec};
   // The view's pointers are into storage_, which this constructor may write.
   const auto writable = [](auto* p) { return const_cast<std::remove_const_t<std::remove_pointer_t<decltype(p)>>*>(p); };
 

@@ -7,7 +7,6 @@
 
 #include <cstring>
 #include <span>
-#include <vector>
 
 #include <tern/type/packed_matrix.hpp>
 
@@ -29,7 +28,7 @@ class activations_view {
     if (storage.size() < needed)
       detail::fail<shape_error>("activations: ", tokens, "x", inputs, " need a workspace of ", needed, " bytes, not ",
                                 storage.size());
-    if (reinterpret_cast<std::uintptr_t>(storage.data()) % 64 != 0)
+    if (reinterpret_cast<std::uintptr_t>(storage.data()) % storage_alignment != 0)
       detail::fail<shape_error>("activations: the workspace must be aligned to 64 bytes");
     std::byte* at = storage.data();
     codes_ = reinterpret_cast<std::int8_t*>(at);
@@ -62,7 +61,9 @@ class activations_view {
   std::int32_t& zero(std::size_t m) const { return zeros_[m]; }
 
   /// The sum of the codes of inputs [begin, end) of token m.
-  std::int32_t sum(std::size_t m, std::size_t begin, std::size_t end) const { return sum_to(m, end) - sum_to(m, begin); }
+  std::int32_t sum(std::size_t m, std::size_t begin, std::size_t end) const {
+    return sum_to(m, end) - sum_to(m, begin);
+  }
 
  private:
   static std::size_t row_stride(std::size_t inputs) {
@@ -91,12 +92,11 @@ class quantized_activations {
   quantized_activations() = default;
   /// Zero codes, scales 1, zero points 0.
   quantized_activations(std::size_t tokens, std::size_t inputs, bool has_zeros = false)
-      : storage_(activations_view::storage_bytes(tokens, inputs) / sizeof(detail::cache_line)),
-        view_(std::as_writable_bytes(std::span(storage_)), tokens, inputs, has_zeros) {
+      : storage_(activations_view::storage_bytes(tokens, inputs)), view_(storage_, tokens, inputs, has_zeros) {
     for (std::size_t m = 0; m < tokens; ++m) view_.scale(m) = 1.0f;
   }
   quantized_activations(const quantized_activations& other) : storage_(other.storage_) {
-    view_ = {std::as_writable_bytes(std::span(storage_)), other.rows(), other.cols(), other.has_zeros()};
+    view_ = {storage_, other.rows(), other.cols(), other.has_zeros()};
   }
   quantized_activations(quantized_activations&& other) noexcept { swap(other); }
   quantized_activations& operator=(quantized_activations other) noexcept {
@@ -113,7 +113,7 @@ class quantized_activations {
   const activations_view& view() const { return view_; }
   operator const activations_view&() const { return view_; }
   /// The bytes behind the view, for quantizers to fill.
-  std::span<std::byte> storage() { return std::as_writable_bytes(std::span(storage_)); }
+  std::span<std::byte> storage() { return storage_; }
   std::size_t rows() const { return view_.rows(); }
   std::size_t cols() const { return view_.cols(); }
   bool has_zeros() const { return view_.has_zeros(); }
@@ -123,11 +123,11 @@ class quantized_activations {
 
  private:
   void swap(quantized_activations& other) noexcept {
-    storage_.swap(other.storage_);
+    std::swap(storage_, other.storage_);
     std::swap(view_, other.view_);
   }
 
-  std::vector<detail::cache_line> storage_;
+  aligned_bytes storage_;
   activations_view view_;
 };
 
@@ -140,7 +140,8 @@ quantized_activations quantized_activations::from_codes(matrix_view<const std::i
                               zeros.size(), " zero points");
   quantized_activations x(codes.rows(), codes.cols(), !zeros.empty());
   for (std::size_t m = 0; m < codes.rows(); ++m) {
-    if (!detail::is_finite(scales[m])) detail::fail<range_error>("activations: the scale of token ", m, " is not finite");
+    if (!detail::is_finite(scales[m]))
+      detail::fail<range_error>("activations: the scale of token ", m, " is not finite");
     x.view_.scale(m) = scales[m];
     if (!zeros.empty()) {
       if (zeros[m] < -128 || zeros[m] > 127)

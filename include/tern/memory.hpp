@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+/// Aligned memory: what packed matrices are stored in and what layers work in.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include <tern/config.hpp>
+
+namespace tern::inline v0_1 {
+
+/// Alignment of packed storage and of workspaces: a cache line, and the widest vector of any instruction set.
+inline constexpr std::size_t storage_alignment = 64;
+
+/// An owner of zeroed bytes aligned to 64.
+///
+///     tern::aligned_bytes workspace(layer.workspace_bytes(tokens));
+///     layer(x, y, workspace);
+class aligned_bytes {
+ public:
+  aligned_bytes() = default;
+  explicit aligned_bytes(std::size_t size) : size_(size), lines_((size + sizeof(line) - 1) / sizeof(line)) {}
+
+  std::size_t size() const { return size_; }
+  std::byte* data() { return reinterpret_cast<std::byte*>(lines_.data()); }
+  const std::byte* data() const { return reinterpret_cast<const std::byte*>(lines_.data()); }
+  operator std::span<std::byte>() { return {data(), size_}; }
+  operator std::span<const std::byte>() const { return {data(), size_}; }
+
+ private:
+  struct alignas(storage_alignment) line {
+    std::byte bytes[storage_alignment];
+  };
+
+  std::size_t size_ = 0;
+  std::vector<line> lines_;
+};
+
+}  // namespace tern::inline v0_1
