@@ -7,6 +7,7 @@
 
 #include <concepts>
 #include <exception>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <utility>  // std::move
@@ -42,14 +43,33 @@ class isa_error : public error {
 
 namespace detail {
 
-inline void append(std::string& out, std::string_view text) { out.append(text); }
-template <std::integral T>
-void append(std::string& out, T number) {
-  out += std::to_string(number);
-}
-template <std::floating_point T>
-void append(std::string& out, T number) {
-  out += std::to_string(number);
+/// A piece of a message: text or a number. Trivial, so that a check costs its caller no clean-up code.
+class message_part {
+ public:
+  constexpr message_part(const char* text) : text_(text) {}
+  constexpr message_part(std::string_view text) : text_(text) {}
+  constexpr message_part(std::unsigned_integral auto number) : magnitude_(number) {}
+  constexpr message_part(std::signed_integral auto number)
+      : negative_(number < 0), magnitude_(static_cast<std::uint64_t>(number < 0 ? -std::int64_t{number} : number)) {}
+  constexpr message_part(float number) : real_(number), is_real_(true) {}
+
+  void append_to(std::string& out) const {
+    if (is_real_) out += std::to_string(real_);
+    if (text_.data() == nullptr && !is_real_) (negative_ ? out += '-' : out) += std::to_string(magnitude_);
+    out += text_;
+  }
+
+ private:
+  std::string_view text_;
+  float real_ = 0;
+  bool is_real_ = false, negative_ = false;
+  std::uint64_t magnitude_ = 0;
+};
+
+inline std::string join(std::initializer_list<message_part> parts) {
+  std::string message;
+  for (const message_part& part : parts) part.append_to(message);
+  return message;
 }
 
 template <class Error>
@@ -65,18 +85,17 @@ template <class Error>
 #endif
 }
 
-/// Throws Error with the parts joined into one message. Cold and out of line, so that checks stay one compare.
-template <class Error, class... Parts>
-[[noreturn, gnu::cold, gnu::noinline]] void fail(const Parts&... parts) {
-  std::string message;
-  (append(message, parts), ...);
-  raise(Error(std::move(message)));
+/// Throws Error with the parts joined into one message: fail<shape_error>({"x has ", x.cols(), " columns"}). Cold and out of
+/// line, so that a check stays one compare.
+template <class Error>
+[[noreturn, gnu::cold, gnu::noinline]] void fail(std::initializer_list<message_part> parts) {
+  raise(Error(join(parts)));
 }
 
 /// a * b, or a range_error where it does not fit: sizes come from files too.
 constexpr std::size_t checked_product(std::size_t a, std::size_t b) {
   if (b != 0 && a > static_cast<std::size_t>(-1) / 2 / b)
-    fail<range_error>("size ", a, " x ", b, " does not fit memory");
+    fail<range_error>({"size ", a, " x ", b, " does not fit memory"});
   return a * b;
 }
 

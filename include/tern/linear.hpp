@@ -53,7 +53,7 @@ class linear {
   explicit linear(Weights weights, std::vector<float> bias = {})
       : weights_(std::move(weights)), bias_(std::move(bias)) {
     if (!bias_.empty() && bias_.size() != weights_.rows())
-      detail::fail<shape_error>("linear: ", bias_.size(), " biases for ", weights_.rows(), " outputs");
+      detail::fail<shape_error>({"linear: ", bias_.size(), " biases for ", weights_.rows(), " outputs"});
   }
   /// From codes and scales.
   explicit linear(const quantized_matrix& q, std::vector<float> bias = {}, const pack_options& pack = {})
@@ -104,8 +104,8 @@ class linear {
   template <class Tu = tu_tag, class View, class Y, class Executor>
   void call(const View& x, Y& y, std::span<std::byte> workspace, const Executor& ex) const {
     if (x.cols() != in_features())
-      detail::fail<shape_error>("linear: x is ", x.rows(), "x", x.cols(), " but the layer takes ", in_features(),
-                                " inputs");
+      detail::fail<shape_error>(
+          {"linear: x is ", x.rows(), "x", x.cols(), " but the layer takes ", in_features(), " inputs"});
     isa::with_best([&](auto isa) {
       const activations_view q = quantize_activations(isa, x, workspace, ex);
       matmul(isa, q, weights_, y, bias_, ex);

@@ -11,24 +11,24 @@ template <class X, codec Codec>
 void check_product(const kernel::product<X, Codec>& a, std::size_t y_rows, std::size_t y_cols, std::size_t bias_size) {
   const packed_view<Codec>& w = a.w;
   if (a.x.cols() != w.cols())
-    fail<shape_error>("matmul: x is ", a.x.rows(), "x", a.x.cols(), " but w is ", w.rows(), "x", w.cols(),
-                      "; the depths must agree");
+    fail<shape_error>({"matmul: x is ", a.x.rows(), "x", a.x.cols(), " but w is ", w.rows(), "x", w.cols(),
+                       "; the depths must agree"});
   if (y_rows != a.x.rows() || y_cols != w.rows())
-    fail<shape_error>("matmul: y is ", y_rows, "x", y_cols, " but x W^T is ", a.x.rows(), "x", w.rows());
+    fail<shape_error>({"matmul: y is ", y_rows, "x", y_cols, " but x W^T is ", a.x.rows(), "x", w.rows()});
   if (a.bias != nullptr && bias_size != w.rows())
-    fail<shape_error>("matmul: ", bias_size, " biases for ", w.rows(), " outputs");
+    fail<shape_error>({"matmul: ", bias_size, " biases for ", w.rows(), " outputs"});
   if (a.y.type == kernel::output_type::int32) {
     if constexpr (std::same_as<X, kernel::float_view>)
-      fail<shape_error>("matmul: products of float activations are not integers");
+      fail<shape_error>({"matmul: products of float activations are not integers"});
     if (w.planes() * w.groups() != 1 || a.bias != nullptr)
-      fail<shape_error>("matmul: int32 output needs one plane, one group and no bias; w has ", w.planes(),
-                        " planes of ", w.groups(), " groups");
+      fail<shape_error>({"matmul: int32 output needs one plane, one group and no bias; w has ", w.planes(),
+                         " planes of ", w.groups(), " groups"});
   }
   if constexpr (std::same_as<X, activations_view>) {
     const std::size_t most = max_inputs(a.x.has_zeros(), w.has_zeros());
-    if (w.cols() > most) fail<range_error>("matmul: ", w.cols(), " inputs could overflow int32; at most ", most);
+    if (w.cols() > most) fail<range_error>({"matmul: ", w.cols(), " inputs could overflow int32; at most ", most});
     if (a.x.has_zeros() && !w.has_sums())
-      fail<shape_error>("matmul: x has zero points, so w needs sums of its levels: pack it with {.sums = true}");
+      fail<shape_error>({"matmul: x has zero points, so w needs sums of its levels: pack it with {.sums = true}"});
   }
 }
 

@@ -103,9 +103,9 @@ class matrix_view {
   constexpr matrix_view(T* data, std::size_t rows, std::size_t cols, std::size_t row_stride)
       : data_(data), rows_(rows), cols_(cols), row_stride_(row_stride) {
     if (row_stride < cols && rows > 1)
-      detail::fail<shape_error>("matrix_view: rows of ", cols, " elements overlap at a stride of ", row_stride);
+      detail::fail<shape_error>({"matrix_view: rows of ", cols, " elements overlap at a stride of ", row_stride});
     if (data == nullptr && rows != 0 && cols != 0)
-      detail::fail<shape_error>("matrix_view: a null pointer cannot hold ", rows, "x", cols);
+      detail::fail<shape_error>({"matrix_view: a null pointer cannot hold ", rows, "x", cols});
   }
   /// A view of mutable elements is a view of const ones.
   template <class U>
@@ -132,7 +132,7 @@ class matrix_view {
 ///     tern::batch(data, {2, 5, 64})     // 10 x 64
 template <class T>
 constexpr matrix_view<T> batch(T* data, std::span<const std::size_t> shape) {
-  if (shape.empty()) detail::fail<shape_error>("batch: a shape needs at least one dimension");
+  if (shape.empty()) detail::fail<shape_error>({"batch: a shape needs at least one dimension"});
   std::size_t rows = 1;
   for (const std::size_t extent : shape.first(shape.size() - 1)) rows = detail::checked_product(rows, extent);
   return {data, rows, shape.back()};
@@ -153,7 +153,7 @@ class matrix {
   matrix(std::size_t rows, std::size_t cols, std::vector<T> elements)
       : rows_(rows), cols_(cols), data_(std::move(elements)) {
     if (data_.size() != detail::checked_product(rows, cols))
-      detail::fail<shape_error>("matrix: ", rows, "x", cols, " needs ", rows * cols, " elements, not ", data_.size());
+      detail::fail<shape_error>({"matrix: ", rows, "x", cols, " needs ", rows * cols, " elements, not ", data_.size()});
   }
 
   std::size_t rows() const { return rows_; }

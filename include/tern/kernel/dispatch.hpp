@@ -72,10 +72,10 @@ std::size_t find(std::string_view name, type_list<Tags...>) {
   if (!known) {
     std::string names;
     ((names += ' ', names += Tags::name()), ...);
-    detail::fail<isa_error>("TERN_FORCE_ISA: unknown instruction set \"", name,
-                            "\"; there are:", std::string_view(names));
+    detail::fail<isa_error>(
+        {"TERN_FORCE_ISA: unknown instruction set \"", name, "\"; there are:", std::string_view(names)});
   }
-  if (!usable) detail::fail<isa_error>("TERN_FORCE_ISA: this machine has no ", name);
+  if (!usable) detail::fail<isa_error>({"TERN_FORCE_ISA: this machine has no ", name});
   return at;
 }
 

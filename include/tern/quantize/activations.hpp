@@ -13,8 +13,8 @@ template <real_element T>
   for (std::size_t m = 0; m < x.rows(); ++m)
     for (std::size_t k = 0; k < x.cols(); ++k)
       if (!is_finite(static_cast<float>(x(m, k))))
-        fail<range_error>(what, ": the value at row ", m, ", column ", k, " is not finite");
-  fail<range_error>(what, ": a value is not finite");
+        fail<range_error>({what, ": the value at row ", m, ", column ", k, " is not finite"});
+  fail<range_error>({what, ": a value is not finite"});
 }
 
 /// Largest magnitude as its bit pattern, which orders floats and makes NaN and infinity the largest of all.
@@ -148,7 +148,7 @@ quantized_activations quantize_activations_zero_point(const M& x) {
     bounds.include(view.row(m), view.cols());
     const detail::affine_step step(bounds.least, bounds.most);
     if (!detail::is_finite(step.scale))
-      detail::fail<range_error>("quantize_activations_zero_point: the range of row ", m, " overflows float");
+      detail::fail<range_error>({"quantize_activations_zero_point: the range of row ", m, " overflows float"});
     scales[m] = step.scale;
     zeros[m] = step.zero;
     for (std::size_t k = 0; k < view.cols(); ++k) codes(m, k) = step.code(static_cast<float>(view(m, k)));

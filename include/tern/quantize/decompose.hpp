@@ -25,7 +25,7 @@ struct decompose_options {
 /// Source:    BitNet's weight quantiser applied to residuals (greedy residual minimisation).
 template <real_matrix M>
 quantized_matrix decompose(const M& w, const decompose_options& options = {}) {
-  if (options.planes == 0) detail::fail<range_error>("decompose: planes must be at least 1");
+  if (options.planes == 0) detail::fail<range_error>({"decompose: planes must be at least 1"});
   decltype(auto) rows = detail::row_major(w);
   const detail::real_view<M> view = rows;
   matrix<float> residual(view.rows(), view.cols());

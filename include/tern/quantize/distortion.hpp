@@ -31,7 +31,7 @@ distortion_result distortion(const W& w, const Approximation& w_hat) {
   const detail::real_view<W> a = w_rows;
   const detail::real_view<Approximation> b = hat_rows;
   if (a.rows() != b.rows() || a.cols() != b.cols())
-    detail::fail<shape_error>("distortion: ", a.rows(), "x", a.cols(), " against ", b.rows(), "x", b.cols());
+    detail::fail<shape_error>({"distortion: ", a.rows(), "x", a.cols(), " against ", b.rows(), "x", b.cols()});
   distortion_result d;
   double signal = 0, noise = 0, total = 0;
   for (std::size_t n = 0; n < a.rows(); ++n) {

@@ -43,8 +43,8 @@ matrix<float> ste_backward_clipped(const G& gradient, const X& x, float limit) {
   const detail::real_view<G> g = gradient_rows;
   const detail::real_view<X> values = x_rows;
   if (g.rows() != values.rows() || g.cols() != values.cols())
-    detail::fail<shape_error>("ste_backward_clipped: the gradient is ", g.rows(), "x", g.cols(), " but x is ",
-                              values.rows(), "x", values.cols());
+    detail::fail<shape_error>({"ste_backward_clipped: the gradient is ", g.rows(), "x", g.cols(), " but x is ",
+                               values.rows(), "x", values.cols()});
   matrix<float> out(g.rows(), g.cols());
   for (std::size_t m = 0; m < g.rows(); ++m)
     for (std::size_t k = 0; k < g.cols(); ++k)

@@ -21,7 +21,7 @@ template <real_element T, class Rule>
 quantized_matrix quantize_slices(const char* what, matrix_view<const T> w, granularity granularity, bool zeros,
                                  Rule rule) {
   if (granularity.kind == granularity::sharing::group && granularity.group == 0)
-    fail<range_error>(what, ": a group needs at least one input");
+    fail<range_error>({what, ": a group needs at least one input"});
   for (std::size_t n = 0; n < w.rows(); ++n)
     if (largest_magnitude(w.row(n), w.cols()) >= 0x7f800000u) fail_not_finite(what, w);
 
@@ -60,7 +60,7 @@ slice_scale zero_point_slice(matrix_view<const T> w, matrix_view<std::int8_t> co
   value_bounds bounds;
   for (std::size_t n = 0; n < w.rows(); ++n) bounds.include(w.row(n), w.cols());
   const affine_step step(bounds.least, bounds.most);
-  if (!is_finite(step.scale)) fail<range_error>("quantize_zero_point: the range of a slice overflows float");
+  if (!is_finite(step.scale)) fail<range_error>({"quantize_zero_point: the range of a slice overflows float"});
   for (std::size_t n = 0; n < w.rows(); ++n)
     for (std::size_t k = 0; k < w.cols(); ++k) codes(n, k) = step.code(static_cast<float>(w(n, k)));
   return {step.scale, static_cast<std::int8_t>(step.zero)};

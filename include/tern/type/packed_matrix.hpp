@@ -47,10 +47,10 @@ class packed_view {
       : format_(format), codec_(codec), data_(storage.data()) {
     const std::size_t expected = storage_bytes(format);
     if (storage.size() != expected)
-      detail::fail<shape_error>("packed_view: ", format.rows, "x", format.cols, " in codec ", Codec::name(), " takes ",
-                                expected, " bytes, not ", storage.size());
+      detail::fail<shape_error>({"packed_view: ", format.rows, "x", format.cols, " in codec ", Codec::name(), " takes ",
+                                 expected, " bytes, not ", storage.size()});
     if (reinterpret_cast<std::uintptr_t>(data_) % storage_alignment != 0)
-      detail::fail<shape_error>("packed_view: storage must be aligned to 64 bytes");
+      detail::fail<shape_error>({"packed_view: storage must be aligned to 64 bytes"});
     groups_ = format.granularity.groups(format.cols);
     const sections end = section_ends(format);
     scales_ = data_ + end.codes;
@@ -130,11 +130,11 @@ class packed_view {
   static sections section_ends(const packed_format& f) {
     using detail::checked_product;
     using detail::round_up;
-    if (f.planes == 0) detail::fail<range_error>("packed_view: planes must be at least 1");
+    if (f.planes == 0) detail::fail<range_error>({"packed_view: planes must be at least 1"});
     const std::size_t group = f.granularity.group;
     if (f.granularity.kind == granularity::sharing::group && (group == 0 || group % Codec::group_multiple != 0))
-      detail::fail<range_error>("packed_view: groups of codec ", Codec::name(), " are multiples of ",
-                                Codec::group_multiple, " inputs, not ", group);
+      detail::fail<range_error>({"packed_view: groups of codec ", Codec::name(), " are multiples of ",
+                                 Codec::group_multiple, " inputs, not ", group});
     const std::size_t panels = detail::ceil_div(f.rows, panel_rows);
     const std::size_t runs = checked_product(f.planes, f.granularity.groups(f.cols));
     const std::size_t blocks = detail::ceil_div(f.cols, block_inputs<Codec>);
@@ -261,9 +261,9 @@ packed_matrix<Codec>::packed_matrix(const quantized_matrix& q, const pack_option
               if (row == nullptr || k >= q.cols) continue;
               levels[f] = row[k];
               if (row[k] < Codec::lowest || row[k] > Codec::highest)
-                detail::fail<range_error>("pack: code ", static_cast<int>(row[k]), " at plane ", p, ", row ", n,
-                                          ", column ", k, " is outside ", Codec::lowest, " .. ", Codec::highest,
-                                          " of codec ", Codec::name());
+                detail::fail<range_error>({"pack: code ", static_cast<int>(row[k]), " at plane ", p, ", row ", n,
+                                           ", column ", k, " is outside ", Codec::lowest, " .. ", Codec::highest,
+                                           " of codec ", Codec::name()});
             }
             out[i] = codec.encode(levels);
           }
@@ -281,11 +281,11 @@ packed_matrix<Codec>::packed_matrix(const quantized_matrix& q, const pack_option
           if (!shared && n >= q.rows) continue;
           const float scale = q.scale(p, n, g);
           if (!detail::is_finite(scale))
-            detail::fail<range_error>("pack: the scale of plane ", p, ", row ", n, ", group ", g, " is not finite");
+            detail::fail<range_error>({"pack: the scale of plane ", p, ", row ", n, ", group ", g, " is not finite"});
           detail::store_scale(writable(view_.scales(panel, p, g)) + r * bytes_of(format.scales), format.scales, scale);
           if (!detail::is_finite(view_.scale(p, n, g)))
-            detail::fail<range_error>("pack: scale ", scale, " of plane ", p, ", row ", n, ", group ", g,
-                                      " is too large for binary16");
+            detail::fail<range_error>(
+                {"pack: scale ", scale, " of plane ", p, ", row ", n, ", group ", g, " is too large for binary16"});
           if (format.has_zeros) writable(view_.zeros(panel, p, g))[r] = q.zero(p, n, g);
         }
       }
@@ -340,13 +340,13 @@ class ternary_matrix : public packed_matrix<Codec> {
   /// Checks that q holds trits in at most `most_planes` planes, without zero points.
   static void check(const quantized_matrix& q, std::size_t most_planes) {
     if (q.planes > most_planes)
-      detail::fail<shape_error>("ternary_matrix: one plane, not ", q.planes, "; use multi_ternary_matrix");
-    if (!q.zeros.empty()) detail::fail<shape_error>("ternary_matrix: trits have no zero points");
+      detail::fail<shape_error>({"ternary_matrix: one plane, not ", q.planes, "; use multi_ternary_matrix"});
+    if (!q.zeros.empty()) detail::fail<shape_error>({"ternary_matrix: trits have no zero points"});
     for (std::size_t at = 0; at < q.codes.size(); ++at)
       if (q.codes[at] < -1 || q.codes[at] > 1)
-        detail::fail<range_error>("ternary_matrix: code ", static_cast<int>(q.codes[at]), " at plane ",
-                                  at / (q.rows * q.cols), ", row ", at / q.cols % q.rows, ", column ", at % q.cols,
-                                  " is not a trit");
+        detail::fail<range_error>({"ternary_matrix: code ", static_cast<int>(q.codes[at]), " at plane ",
+                                   at / (q.rows * q.cols), ", row ", at / q.cols % q.rows, ", column ", at % q.cols,
+                                   " is not a trit"});
   }
 };
 
@@ -370,7 +370,7 @@ class int8_matrix : public packed_matrix<i8> {
 
  private:
   static void check(const quantized_matrix& q) {
-    if (q.planes != 1) detail::fail<shape_error>("int8_matrix: one plane, not ", q.planes);
+    if (q.planes != 1) detail::fail<shape_error>({"int8_matrix: one plane, not ", q.planes});
   }
 };
 

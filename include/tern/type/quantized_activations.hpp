@@ -26,10 +26,10 @@ class activations_view {
       : tokens_(tokens), inputs_(inputs), has_zeros_(has_zeros) {
     const std::size_t needed = storage_bytes(tokens, inputs);
     if (storage.size() < needed)
-      detail::fail<shape_error>("activations: ", tokens, "x", inputs, " need a workspace of ", needed, " bytes, not ",
-                                storage.size());
+      detail::fail<shape_error>(
+          {"activations: ", tokens, "x", inputs, " need a workspace of ", needed, " bytes, not ", storage.size()});
     if (reinterpret_cast<std::uintptr_t>(storage.data()) % storage_alignment != 0)
-      detail::fail<shape_error>("activations: the workspace must be aligned to 64 bytes");
+      detail::fail<shape_error>({"activations: the workspace must be aligned to 64 bytes"});
     std::byte* at = storage.data();
     codes_ = reinterpret_cast<std::int8_t*>(at);
     at += tokens * row_stride();
@@ -136,16 +136,16 @@ quantized_activations quantized_activations::from_codes(matrix_view<const std::i
                                                         std::span<const float> scales,
                                                         std::span<const std::int32_t> zeros) {
   if (scales.size() != codes.rows() || (!zeros.empty() && zeros.size() != codes.rows()))
-    detail::fail<shape_error>("activations: ", codes.rows(), " tokens with ", scales.size(), " scales and ",
-                              zeros.size(), " zero points");
+    detail::fail<shape_error>(
+        {"activations: ", codes.rows(), " tokens with ", scales.size(), " scales and ", zeros.size(), " zero points"});
   quantized_activations x(codes.rows(), codes.cols(), !zeros.empty());
   for (std::size_t m = 0; m < codes.rows(); ++m) {
     if (!detail::is_finite(scales[m]))
-      detail::fail<range_error>("activations: the scale of token ", m, " is not finite");
+      detail::fail<range_error>({"activations: the scale of token ", m, " is not finite"});
     x.view_.scale(m) = scales[m];
     if (!zeros.empty()) {
       if (zeros[m] < -128 || zeros[m] > 127)
-        detail::fail<range_error>("activations: zero point ", zeros[m], " of token ", m, " is not an int8");
+        detail::fail<range_error>({"activations: zero point ", zeros[m], " of token ", m, " is not an int8"});
       x.view_.zero(m) = zeros[m];
     }
     std::int32_t sum = 0;

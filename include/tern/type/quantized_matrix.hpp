@@ -58,17 +58,17 @@ struct quantized_matrix {
 
   /// Errors: shape_error when a vector's size does not follow from planes, rows, cols and granularity.
   void check() const {
-    if (planes == 0) detail::fail<range_error>("quantized_matrix: planes must be at least 1");
+    if (planes == 0) detail::fail<range_error>({"quantized_matrix: planes must be at least 1"});
     const std::size_t code_count = detail::checked_product(planes, detail::checked_product(rows, cols));
     const std::size_t scale_count = planes * scale_rows() * groups();
     if (codes.size() != code_count)
-      detail::fail<shape_error>("quantized_matrix: ", planes, " planes of ", rows, "x", cols, " need ", code_count,
-                                " codes, not ", codes.size());
+      detail::fail<shape_error>({"quantized_matrix: ", planes, " planes of ", rows, "x", cols, " need ", code_count,
+                                 " codes, not ", codes.size()});
     if (scales.size() != scale_count)
-      detail::fail<shape_error>("quantized_matrix: ", planes, " planes of ", rows, "x", cols, " with ", groups(),
-                                " groups a row need ", scale_count, " scales, not ", scales.size());
+      detail::fail<shape_error>({"quantized_matrix: ", planes, " planes of ", rows, "x", cols, " with ", groups(),
+                                 " groups a row need ", scale_count, " scales, not ", scales.size()});
     if (!zeros.empty() && zeros.size() != scale_count)
-      detail::fail<shape_error>("quantized_matrix: ", zeros.size(), " zero points for ", scale_count, " scales");
+      detail::fail<shape_error>({"quantized_matrix: ", zeros.size(), " zero points for ", scale_count, " scales"});
   }
 
   /// One plane from given codes and scales: codes [rows x cols]; scales [rows], [1 x rows], or as the granularity says.

@@ -37,7 +37,7 @@ inline constexpr granularity per_channel{granularity::sharing::row, 0};
 inline constexpr granularity per_token{granularity::sharing::row, 0};
 /// One scale for every `inputs` consecutive inputs of a row.
 constexpr granularity per_group(std::size_t inputs) {
-  if (inputs == 0) detail::fail<range_error>("per_group: a group needs at least one input");
+  if (inputs == 0) detail::fail<range_error>({"per_group: a group needs at least one input"});
   return {granularity::sharing::group, inputs};
 }
 
