@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /// Products over instruction set x codec x granularity x shape x tokens, from the library's own lists.
 ///
-/// Names: matmul/<x> x <codec>_<granularity>/<who>/M<tokens>_N<outputs>_K<inputs>[/cold], where <who> is an instruction set,
-/// `reference` (tern's textbook loops) or `eigen` (float, AVX2 and FMA). /cold rotates over copies of the weights that
-/// together are larger than the last-level cache. A run without --benchmark_filter takes a short selection.
+/// Names: matmul/<x> x <codec>_<granularity>/<who>/M<tokens>_N<outputs>_K<inputs>[/cold], where <who> is an instruction
+/// set, `reference` (tern's textbook loops) or `eigen` (float, AVX2 and FMA). /cold rotates over copies of the weights
+/// that together are larger than the last-level cache. A run without --benchmark_filter takes a short selection.
 #include <benchmark/benchmark.h>
 
 #include <any>
@@ -21,8 +21,8 @@ using bench::shape;
 constexpr std::size_t token_counts[] = {1, 8, 64};
 constexpr shape weight_shapes[] = {{1, 256, 256},   {1, 2560, 2560}, {1, 6912, 2560},
                                    {1, 2560, 6912}, {1, 4096, 4096}, {1, 14336, 4096}};
-constexpr std::size_t small = 256;    // the shape for the slow ones: scalar and reference
-constexpr std::size_t usual = 4096;   // the shape of a run without a filter
+constexpr std::size_t small = 256;   // the shape for the slow ones: scalar and reference
+constexpr std::size_t usual = 4096;  // the shape of a run without a filter
 
 bool everything = false;  // a filter was given, so all names exist
 
@@ -48,7 +48,7 @@ struct {
   std::any copies;
 } held;
 
-/// Copies of one packed matrix: one, or as many as make every visit cold. Kept while benchmarks with the same weights follow.
+/// Copies of one packed matrix: one, or as many as make every visit cold. Kept while the next benchmark has the same.
 template <class Codec>
 const std::vector<tern::packed_matrix<Codec>>& weights(const setting& s) {
   using copies = std::vector<tern::packed_matrix<Codec>>;
@@ -65,15 +65,14 @@ const std::vector<tern::packed_matrix<Codec>>& weights(const setting& s) {
 }
 
 /// Counters from the samples: medians, so that one interruption does not count.
-void report(benchmark::State& state, const bench::meter& meter, double weight_bytes, bool has_peak) {
-  const double macs = meter.median_of([](const bench::sample& s) { return s.gmacs(); });
-  const double time = meter.median_of([](const bench::sample& s) { return s.seconds; });
-  state.counters["GMAC/s"] = macs;
-  state.counters["weight_GB/s"] = weight_bytes / time * 1e-9;
+void report(benchmark::State& state, const bench::meter& meter, double bytes_per_mac, bool has_peak) {
+  using bench::sample;
+  const double gmacs = meter.median_of(&sample::gmacs);
+  state.counters["GMAC/s"] = gmacs;
+  state.counters["weight_GB/s"] = bytes_per_mac * gmacs;
   if (!has_peak) return;
-  const auto percent = [](const bench::sample& s) { return 100 * s.peak_ratio(); };
-  state.counters["%peak"] = meter.median_of(percent);
-  state.counters["%peak_quiet"] = meter.median_of(percent, true);
+  state.counters["%peak"] = meter.median_of(&sample::percent_of_peak);
+  state.counters["%peak_quiet"] = meter.median_of(&sample::percent_of_peak, true);
 }
 
 template <class F>
@@ -87,7 +86,7 @@ void run(benchmark::State& state, const shape& size, double weight_bytes, double
     meter.read();
     state.ResumeTiming();
   }
-  report(state, meter, weight_bytes, peak != nullptr);
+  report(state, meter, weight_bytes / size.macs(), peak != nullptr);
 }
 
 template <class Isa, class Codec>
@@ -121,9 +120,8 @@ void eigen(benchmark::State& state, shape size) {
   const auto x = bench::random_floats(size.m, size.k), w = bench::random_floats(size.n, size.k);
   tern::matrix<float> y(size.m, size.n);
   const auto to_long = [](std::size_t i) { return static_cast<long>(i); };
-  run(state, size, static_cast<double>(size.n * size.k * sizeof(float)), nullptr, [&] {
-    bench::eigen_matmul(x.data(), w.data(), y.data(), to_long(size.m), to_long(size.n), to_long(size.k));
-  });
+  run(state, size, static_cast<double>(size.n * size.k * sizeof(float)), nullptr,
+      [&] { bench::eigen_matmul(x.data(), w.data(), y.data(), to_long(size.m), to_long(size.n), to_long(size.k)); });
 }
 
 void add(const std::string& name, auto function, auto setting) {
@@ -161,8 +159,11 @@ void register_all(tern::type_list<Codecs...>) {
       }
     };
     (codec(Codecs{}), ...);
-    for (const std::size_t m : token_counts)
-      if (everything || w.n == usual) add("matmul/f32 x f32/eigen/" + shape{m, w.n, w.k}.name(), eigen, shape{m, w.n, w.k});
+    if (!everything && w.n != usual) continue;
+    for (const std::size_t m : token_counts) {
+      const shape size{m, w.n, w.k};
+      add("matmul/f32 x f32/eigen/" + size.name(), eigen, size);
+    }
   }
 }
 

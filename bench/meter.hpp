@@ -15,32 +15,26 @@ inline double median(std::vector<double> values) {
   return *middle;
 }
 
-/// The state of the machine at one moment; reading it takes about 25 microseconds.
+/// The state of the machine at one moment; reading it takes about 25 microseconds. An interruption can only make a rate
+/// too low, so of two readings the higher one is right.
 struct reading {
   double peak = 0;  // GMAC/s; 0 where the instruction set has no peak
   double ghz = 0;
-  double nops = 0;  // a cycle
+  double nops = 0;  // a nanosecond
 
   static reading now(double (*peak)()) {
-    reading r;
-    r.ghz = clock_ghz();
-    r.nops = r.ghz > 0 ? nops_per_ns() / r.ghz : 0;
-    if (peak != nullptr) r.peak = peak();
-    all_nops.push_back(r.nops);
+    const reading r{peak != nullptr ? peak() : 0, clock_ghz(), nops_per_ns()};
+    best.peak = std::max(best.peak, r.peak);
+    best.ghz = std::max(best.ghz, r.ghz);
+    best.nops = std::max(best.nops, r.nops);
     return r;
   }
+  /// The front end is as fast as ever in this process: nobody shares the core.
+  bool quiet() const { return nops >= 0.95 * best.nops; }
 
-  inline static std::vector<double> all_nops;  // of every reading of this process
+  static reading best;  // the highest of each in this process
 };
-
-/// Nops a cycle of the undisturbed front end: the 99th percentile of all readings of this process.
-inline double front_end_width() {
-  std::vector<double> values = reading::all_nops;
-  if (values.empty()) return 0;
-  const auto place = values.begin() + static_cast<std::ptrdiff_t>(values.size() * 99 / 100);
-  std::nth_element(values.begin(), place, values.end());
-  return *place;
-}
+inline reading reading::best;
 
 /// One timing and the moments around it.
 struct sample {
@@ -49,10 +43,9 @@ struct sample {
   reading before, after;
 
   double gmacs() const { return macs / seconds * 1e-9; }
-  double peak_ratio() const { return before.peak > 0 ? gmacs() / (0.5 * (before.peak + after.peak)) : 0; }
-  double macs_per_cycle() const { return before.ghz > 0 ? gmacs() / (0.5 * (before.ghz + after.ghz)) : 0; }
-  /// Nobody shared the core, before and after.
-  bool quiet(double width) const { return std::min(before.nops, after.nops) >= 0.9 * width; }
+  double percent_of_peak() const { return 100 * gmacs() / std::max(before.peak, after.peak); }
+  double macs_per_cycle() const { return gmacs() / std::max(before.ghz, after.ghz); }
+  bool quiet() const { return before.quiet() && after.quiet(); }
 };
 
 /// Samples of one candidate: read(), then time() and read() in turn.
@@ -78,19 +71,15 @@ class meter {
     timed_ = false;
   }
 
-  std::size_t count() const { return samples_.size(); }
   std::size_t quiet_count() const {
-    const double width = front_end_width();
     return static_cast<std::size_t>(
-        std::count_if(samples_.begin(), samples_.end(), [&](const sample& s) { return s.quiet(width); }));
+        std::count_if(samples_.begin(), samples_.end(), [](const sample& s) { return s.quiet(); }));
   }
-  /// The median of f(sample) over all samples, or over the quiet ones (0 where there are none).
-  template <class F>
-  double median_of(F f, bool quiet_only = false) const {
-    const double width = quiet_only ? front_end_width() : 0;
+  /// The median of a member function of sample over all samples, or over the quiet ones (0 where there are none).
+  double median_of(double (sample::*value)() const, bool quiet_only = false) const {
     std::vector<double> values;
     for (const sample& s : samples_)
-      if (s.quiet(width)) values.push_back(f(s));
+      if (!quiet_only || s.quiet()) values.push_back((s.*value)());
     return median(std::move(values));
   }
 

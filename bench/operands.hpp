@@ -17,7 +17,13 @@ struct shape {
 
   double macs() const { return static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k); }
   std::string name() const {
-    return "M" + std::to_string(m) + "_N" + std::to_string(n) + "_K" + std::to_string(k);
+    std::string name = "M";
+    name += std::to_string(m);
+    name += "_N";
+    name += std::to_string(n);
+    name += "_K";
+    name += std::to_string(k);
+    return name;
   }
 };
 

@@ -3,13 +3,13 @@
 ///
 ///     bench_ratio [--seconds=10]
 ///
-/// Rounds of all candidates, finely interleaved, 4096 x 4096 weights in cache; each sample stands between two readings of the
-/// peak, the clock and the front end. Medians over all samples, and over those in which nobody shared the core ("quiet", see
-/// ceiling.hpp). Products of 64 tokens are timed in 16 calls of 256 outputs, so that a sample is shorter than a disturbance.
+/// Rounds of all candidates, finely interleaved, 4096 x 4096 weights in cache; each sample stands between two readings
+/// of the peak, the clock and the front end. Medians over all samples, and over those in which nobody shared the core
+/// ("quiet", see ceiling.hpp). Products of 64 tokens are timed in 16 calls of 256 outputs, so that a sample is shorter
+/// than a disturbance.
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
-#include <memory>
 #include <string_view>
 
 #include "meter.hpp"
@@ -35,41 +35,44 @@ struct candidate {
 template <class Codec>
 candidate make(std::size_t tokens, double wanted) {
   const std::size_t calls = tokens == 1 ? 1 : 16;
-  candidate c{std::string(Codec::name()) + " M=" + std::to_string(tokens), {tokens, outputs / calls, inputs}, {}, wanted};
-  const auto x = std::make_shared<tern::quantized_activations>(
-      tern::quantize_activations(bench::random_floats(tokens, inputs)));
-  for (std::size_t i = 0; i < calls; ++i)
-    c.calls.push_back([x, w = bench::random_weights<Codec>(c.size.n, inputs, tern::per_channel),
-                       y = std::make_shared<tern::matrix<float>>(tokens, c.size.n)] { tern::matmul(isa{}, *x, w, *y); });
+  const bench::shape size{tokens, outputs / calls, inputs};
+  candidate c{std::string(Codec::name()) + " M=" + std::to_string(tokens), size, {}, wanted};
+  const auto x = tern::quantize_activations(bench::random_floats(tokens, inputs));
+  for (std::size_t i = 0; i < calls; ++i) {
+    const auto w = bench::random_weights<Codec>(size.n, inputs, tern::per_channel);
+    c.calls.push_back([x, w, y = tern::matrix<float>(size.m, size.n)]() mutable { tern::matmul(isa{}, x, w, y); });
+  }
   return c;
 }
 
-void print_table(const std::vector<candidate>& candidates, const std::vector<double>& peaks) {
-  std::printf("peak of vpmaddubsw + vpaddw: %.1f GMAC/s; clock %.2f GHz; undisturbed front end: %.1f nops a cycle\n\n",
-              bench::median(peaks), bench::clock_ghz(), bench::front_end_width());
-  std::printf("4096 x 4096, in cache | GMAC/s | %% of peak | quiet: GMAC/s | %% of peak | MAC/cycle | samples | wanted\n");
-  std::printf("----------------------|--------|-----------|---------------|-----------|-----------|---------|-------\n");
-  for (const candidate& c : candidates) {
-    const auto gmacs = [](const bench::sample& s) { return s.gmacs(); };
-    const auto percent = [](const bench::sample& s) { return 100 * s.peak_ratio(); };
-    const auto per_cycle = [](const bench::sample& s) { return s.macs_per_cycle(); };
-    std::printf("%-21s | %6.1f | %9.1f | %13.1f | %9.1f | %9.1f | %7zu |", c.name.c_str(), c.meter.median_of(gmacs),
-                c.meter.median_of(percent), c.meter.median_of(gmacs, true), c.meter.median_of(percent, true),
-                c.meter.median_of(per_cycle, true), c.meter.quiet_count());
-    if (c.wanted > 0) std::printf(" %6.0f", c.wanted);
+void print_table(const std::vector<candidate>& candidates) {
+  using bench::sample;
+  const bench::reading best = bench::reading::best;
+  std::printf("undisturbed: peak of vpmaddubsw + vpaddw %.1f GMAC/s, clock %.2f GHz, %.1f nops a cycle\n\n", best.peak,
+              best.ghz, best.nops / best.ghz);
+  std::puts("4096 x 4096, in cache | GMAC/s | % of peak | quiet: GMAC/s | % of peak | MAC/cycle | samples | wanted");
+  std::puts("----------------------|--------|-----------|---------------|-----------|-----------|---------|-------");
+  for (const auto& [name, size, calls, wanted, meter] : candidates) {
+    std::printf("%-21s | %6.1f | %9.1f | %13.1f | %9.1f | %9.1f | %7zu |", name.c_str(),
+                meter.median_of(&sample::gmacs), meter.median_of(&sample::percent_of_peak),
+                meter.median_of(&sample::gmacs, true), meter.median_of(&sample::percent_of_peak, true),
+                meter.median_of(&sample::macs_per_cycle, true), meter.quiet_count());
+    if (wanted > 0) std::printf(" %6.0f", wanted);
     std::printf("\n");
   }
 }
 
-int measure(double limit) {
-  if (!isa::usable()) return std::puts("skipped: no avx2"), 0;
+void measure(double limit) {
+  if (!isa::usable()) {
+    std::puts("skipped: no avx2");
+    return;
+  }
   std::vector<candidate> candidates;
   candidates.push_back(make<tern::i2>(1, 45));
   candidates.push_back(make<tern::i2>(64, 75));
   candidates.push_back(make<tern::b3>(1, 0));
   candidates.push_back(make<tern::b3>(64, 0));
 
-  std::vector<double> peaks;
   double left = limit;
   for (std::size_t round = 0; left > 0; ++round) {
     left -= bench::seconds([&] {
@@ -79,17 +82,15 @@ int measure(double limit) {
         c.meter.read();
         c.meter.time(c.size.macs(), call);
         c.meter.read();
-        peaks.push_back(bench::maddubs_peak());
       }
     });
   }
-  print_table(candidates, peaks);
-  return 0;
+  print_table(candidates);
 }
 
 #else
 
-int measure(double) { return std::puts("skipped: no peak is known for this architecture"), 0; }
+void measure(double) { std::puts("skipped: no peak is known for this architecture"); }
 
 #endif
 
@@ -100,9 +101,13 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
     constexpr std::string_view name = "--seconds=";
-    if (argument.starts_with(name)) limit = std::atof(argv[i] + name.size());
     // Options of Google Benchmark are accepted and ignored, so that one command line serves all programs of bench/.
-    else if (!argument.starts_with("--benchmark_")) return std::fprintf(stderr, "usage: bench_ratio [--seconds=10]\n"), 2;
+    if (argument.starts_with("--benchmark_")) continue;
+    if (!argument.starts_with(name)) {
+      std::fputs("usage: bench_ratio [--seconds=10]\n", stderr);
+      return 2;
+    }
+    limit = std::atof(argv[i] + name.size());
   }
-  return measure(limit);
+  measure(limit);
 }

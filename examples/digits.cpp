@@ -72,16 +72,17 @@ std::vector<result> measure_all(const networks& nets, const image_set& test, dou
 
 /// Accuracy and error of the weights against the bits stored per weight.
 chart chart_of(const std::vector<result>& rows, const std::string& data) {
-  chart chart{.title = data + ": what the bits of a weight buy",
-              .x_label = "bits stored per weight, scales included",
-              .x_ticks = {2, 4, 8, 16, 32},
-              .panels = {{.title = "test accuracy, %", .least = 99, .most = 100},
-                         {.title = "signal-to-noise ratio of the weights, dB", .least = 0, .most = 10}},
-              .series = {{.name = "float", .colour = "#333333", .shape = marker::square},
-                         {.name = "INT8 absmax", .colour = "#0072b2", .shape = marker::circle},
-                         {.name = "INT8 zero-point", .colour = "#56b4e9", .shape = marker::diamond},
-                         {.name = "ternary after training", .colour = "#e69f00", .joined = true},
-                         {.name = "trained ternary", .colour = "#d55e00", .shape = marker::triangle}}};
+  chart chart{
+      .title = data + ": what the bits of a weight buy",
+      .x_label = "bits stored per weight, scales included",
+      .x_ticks = {2, 4, 8, 16, 32},
+      .panels = {{.title = "test accuracy, %", .least = 99, .most = 100},
+                 {.title = "signal-to-noise ratio of the weights, dB", .least = 0, .most = 10}},
+      .series = {{.name = "float", .colour = "#333333", .shape = marker::square},
+                 {.name = "INT8 absmax", .colour = "#0072b2", .shape = marker::circle},
+                 {.name = "INT8 zero-point", .colour = "#56b4e9", .shape = marker::diamond},
+                 {.name = "ternary after training", .colour = "#e69f00", .joined = true},
+                 {.name = "trained ternary", .colour = "#d55e00", .shape = marker::triangle, .label_below = true}}};
   for (const result& row : rows)
     for (chart_series& series : chart.series) {
       if (!row.name.starts_with(series.name)) continue;

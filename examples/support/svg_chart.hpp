@@ -16,7 +16,7 @@
 
 namespace demo {
 
-enum class marker { circle, square, diamond, triangle };
+enum class marker { circle, square, diamond, triangle_up, triangle_down };
 
 struct chart_point {
   double x = 0;
@@ -94,8 +94,11 @@ class svg_writer {
       case marker::diamond:
         path = "m0 -6.5l6.5 6.5l-6.5 6.5l-6.5 -6.5z";
         break;
-      case marker::triangle:
+      case marker::triangle_up:
         path = "m0 -6.5l6 11h-12z";
+        break;
+      case marker::triangle_down:
+        path = "m0 6.5l6 -11h-12z";
         break;
     }
     emit(R"(<path d="M{:.1f} {:.1f}{}" fill="{}" fill-opacity="0.85" stroke="white"/>)", x, y, path, series.colour);
@@ -152,13 +155,16 @@ class svg_writer {
     }
   }
 
+  /// Gives each name room in proportion to its letters; the marker and the gap count as six.
   void draw_legend() {
-    const double column = (width() - 2 * margin) / static_cast<double>(chart_.series.size());
+    const auto letters = [](const chart_series& series) { return static_cast<double>(series.name.size() + 6); };
+    double all = 0;
+    for (const chart_series& series : chart_.series) all += letters(series);
     double x = margin + 5;
     for (const chart_series& series : chart_.series) {
       draw_marker(series, x, height - 18);
       text(x + 11, height - 14, "start", series.name);
-      x += column;
+      x += (width() - margin) * letters(series) / all;
     }
   }
 

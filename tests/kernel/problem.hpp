@@ -6,7 +6,7 @@
 ///   problem<Codec>       a product of int8 activations, with drawn values
 ///   float_problem<Codec> the same with float activations
 ///   canvas               a place for Y, in which every byte that is not Y's has a known value
-///   difference<Isa>(a)   "" where the kernel of Isa writes what the reference writes, else the first byte or element that differs
+///   difference<Isa>(a)   "" where the kernel of Isa writes what the reference writes, else the first element that differs
 #pragma once
 
 #include <cmath>  // std::ldexp
@@ -113,12 +113,13 @@ class canvas {
   /// The bits of an element.
   std::uint32_t bits(std::size_t m, std::size_t n) const { return element(first + m * stride_ + n); }
 
-  /// Where this differs from `want`, canaries included; "" if nowhere.
+  /// Where this differs from `want`, canaries included; "" if nowhere. Minus zero differs from zero; a NaN is like any other,
+  /// since the processor takes its payload from the operand that the compiler happened to put first.
   std::string difference(const canvas& want) const {
     if (bytes_ == want.bytes_) return "";
     std::ostringstream s;
     for (std::size_t i = 0; i < bytes_.size() / bytes_of(type_); ++i) {
-      if (element(i) == want.element(i)) continue;
+      if (element(i) == want.element(i) || (is_nan(element(i)) && is_nan(want.element(i)))) continue;
       const std::size_t m = (i - first) / stride_, n = (i - first) % stride_;
       s << (i < first || n >= outputs_ ? "outside of y: " : "") << "y(" << m << ", " << n << ") is 0x" << std::hex
         << element(i) << ", not 0x" << want.element(i);
@@ -126,7 +127,13 @@ class canvas {
     }
     return s.str();
   }
-  friend bool operator==(const canvas&, const canvas&) = default;
+  /// Copies outputs [n, n_end) of tokens [m, m_end) from another canvas of the same shape.
+  void copy(const canvas& from, std::size_t m, std::size_t m_end, std::size_t n, std::size_t n_end) {
+    for (; m < m_end && n < n_end; ++m) {
+      const std::size_t at = (first + m * stride_ + n) * bytes_of(type_);
+      std::memcpy(bytes_.data() + at, from.bytes_.data() + at, (n_end - n) * bytes_of(type_));
+    }
+  }
 
  private:
   static constexpr std::size_t first = 3, gap = 5;
@@ -136,6 +143,12 @@ class canvas {
     std::uint32_t bits = 0;
     std::memcpy(&bits, bytes_.data() + i * bytes_of(type_), bytes_of(type_));
     return bits;
+  }
+
+  bool is_nan(std::uint32_t bits) const {
+    if (type_ == output_type::float32) return (bits & 0x7fffffffu) > 0x7f800000u;
+    if (type_ == output_type::float16) return (bits & 0x7fffu) > 0x7c00u;
+    return type_ == output_type::bfloat16 && (bits & 0x7fffu) > 0x7f80u;
   }
 
   output_type type_;
@@ -229,8 +242,8 @@ class raw_weights {
     tern::quantized_matrix q(f.planes, f.outputs, f.inputs, f.granularity);
     q.scales.assign(q.scales.size(), 1.0f);
     const tern::packed_matrix<Codec> zero(q, {.scales = f.scales});
-    storage_.resize(zero.storage_bytes() / sizeof(tern::detail::cache_line));
-    const auto bytes = std::as_writable_bytes(std::span(storage_));
+    storage_ = tern::aligned_bytes(zero.storage_bytes());
+    const std::span<std::byte> bytes = storage_;
     if (!bytes.empty()) std::memcpy(bytes.data(), zero.storage().data(), bytes.size());
     for (std::size_t i = 0; i < zero.view().panels() * f.planes * zero.view().blocks() * tern::block_bytes; ++i)
       bytes[i] = static_cast<std::byte>(next_byte());
@@ -239,7 +252,7 @@ class raw_weights {
   const tern::packed_view<Codec>& view() const { return view_; }
 
  private:
-  std::vector<tern::detail::cache_line> storage_;
+  tern::aligned_bytes storage_;
   tern::packed_view<Codec> view_;
 };
 

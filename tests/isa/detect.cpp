@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT
+/// usable() says what the operating system says.
+#include <tern/kernel/list.hpp>
+
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <set>
+#include <sstream>
+#include <vector>
+
+#include "support/catch.hpp"
+
+namespace {
+
+/// What /proc/cpuinfo calls the features that a tag needs.
+const std::map<std::string_view, std::vector<std::string>> needed{
+    {"scalar", {}},
+    {"avx2", {"avx2", "fma", "f16c"}},
+};
+
+std::set<std::string> cpu_flags() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind("flags", 0) != 0 && line.rfind("Features", 0) != 0) continue;
+    std::istringstream words(line.substr(line.find(':') + 1));
+    return {std::istream_iterator<std::string>(words), {}};
+  }
+  return {};
+}
+
+}  // namespace
+
+TEMPLATE_LIST_TEST_CASE("usable() agrees with /proc/cpuinfo", "[isa]", tern::isa::all) {
+  const std::set<std::string> flags = cpu_flags();
+  if (flags.empty()) SKIP("no /proc/cpuinfo");
+  REQUIRE(needed.count(TestType::name()) == 1);  // else name the tag's features above
+  bool has_all = true;
+  for (const std::string& flag : needed.at(TestType::name())) has_all = has_all && flags.count(flag) != 0;
+  CHECK(TestType::usable() == has_all);
+}
+
+TEST_CASE("scalar is usable everywhere", "[isa]") { CHECK(tern::isa::scalar::usable()); }

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT
+#include <tern/quantize/distortion.hpp>
+
+#include <cmath>
+#include <limits>
+
+#include "support/catch.hpp"
+
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+
+tern::matrix<float> row(std::vector<float> values) {
+  const std::size_t size = values.size();
+  return {1, size, std::move(values)};
+}
+
+}  // namespace
+
+TEST_CASE("distortion: by hand", "[quantize]") {
+  // Errors 1, 0, -3, 0 against signal 16 + 0 + 9 + 75 = 100, noise 10.
+  const auto d = tern::distortion(row({4, 0, 3, std::sqrt(75.0f)}), row({3, 0, 6, std::sqrt(75.0f)}));
+  CHECK(d.max_error == 3);
+  CHECK(d.mean_error == 1);
+  CHECK(d.mse == 2.5);
+  CHECK(d.snr_db == Approx(10).epsilon(1e-6));
+  CHECK(d.relative_frobenius == Approx(std::sqrt(0.1)).epsilon(1e-6));
+}
+
+TEST_CASE("distortion: does not depend on the size of the data, unlike the seed's", "[quantize]") {
+  const auto d = tern::distortion(row({1e-18f, -2e-18f}), row({1e-18f, 0}));
+  CHECK(d.snr_db == Approx(10 * std::log10(1.25)).epsilon(1e-6));
+}
+
+TEST_CASE("distortion: nothing differs", "[quantize]") {
+  for (const auto& w : {row({1, -2, 3}), row({0, -0.0f}), row({}), tern::matrix<float>(3, 0)}) {
+    const auto d = tern::distortion(w, w);
+    CHECK(d.max_error == 0);
+    CHECK(d.mean_error == 0);
+    CHECK(d.mse == 0);
+    CHECK(d.snr_db == infinity);
+    CHECK(d.relative_frobenius == 0);
+  }
+}
+
+TEST_CASE("distortion: of zeros by something", "[quantize]") {
+  const auto d = tern::distortion(row({0, 0}), row({0, 1}));
+  CHECK(d.snr_db == -infinity);
+  CHECK(d.relative_frobenius == infinity);
+}
+
+TEST_CASE("distortion: NaN stays, wherever it is", "[quantize]") {
+  for (const auto& w : {row({nan, 1}), row({1, nan})}) {
+    const auto d = tern::distortion(w, row({0, 0}));
+    CHECK(std::isnan(d.max_error));
+    CHECK(std::isnan(d.mean_error));
+    CHECK(std::isnan(d.mse));
+    CHECK(std::isnan(d.snr_db));
+    CHECK(std::isnan(d.relative_frobenius));
+  }
+}
+
+TEST_CASE("distortion: types may differ, shapes may not", "[quantize]") {
+  tern::matrix<tern::half> w_hat(1, 2);
+  w_hat(0, 1) = tern::half(2.0f);
+  CHECK(tern::distortion(row({1, 2}), w_hat).max_error == 1);
+  CHECK_THROWS_AS(tern::distortion(row({1, 2}), row({1, 2, 3})), tern::shape_error);
+  CHECK_THROWS_WITH(tern::distortion(row({1, 2}), tern::matrix<float>(2, 1)), "distortion: 1x2 against 2x1");
+}
