@@ -61,38 +61,36 @@ std::vector<result> measure_all(const networks& nets, const image_set& test, dou
   }
   for (std::size_t planes = 1; planes <= 3; ++planes)
     rows.push_back(measure_packed<tern::multi_ternary_linear>(
-        fmt::format("ternary after training, k = {}", planes), nets.plain, test, seconds,
+        fmt::format("post-training ternary, k = {}", planes), nets.plain, test, seconds,
         [&](const matrix& w) { return tern::decompose(w, {.planes = planes, .granularity = tern::per_channel}); }));
   const auto absmean = [](const matrix& w) { return tern::quantize_absmean(w); };
-  rows.push_back(measure_packed<tern::bit_linear>("trained ternary W1.58A8, i2", nets.ternary, test, seconds, absmean));
-  rows.push_back(measure_packed<tern::linear<tern::ternary_matrix<tern::b3>>>("trained ternary W1.58A8, b3",
-                                                                              nets.ternary, test, seconds, absmean));
+  rows.push_back(measure_packed<tern::bit_linear>("QAT W1.58A8, i2", nets.ternary, test, seconds, absmean));
+  rows.push_back(measure_packed<tern::linear<tern::ternary_matrix<tern::b3>>>("QAT W1.58A8, b3", nets.ternary, test,
+                                                                              seconds, absmean));
   return rows;
 }
 
 /// Accuracy and error of the weights against the bits stored per weight.
 chart chart_of(const std::vector<result>& rows, const std::string& data) {
-  chart chart{
-      .title = data + ": what the bits of a weight buy",
-      .x_label = "bits stored per weight, scales included",
-      .x_ticks = {2, 4, 8, 16, 32},
-      .panels = {{.title = "test accuracy, %", .least = 99, .most = 100},
-                 {.title = "signal-to-noise ratio of the weights, dB", .least = 0, .most = 10}},
-      .series = {{.name = "float", .colour = "#333333", .shape = marker::square},
-                 {.name = "INT8 absmax", .colour = "#0072b2", .shape = marker::circle},
-                 {.name = "INT8 zero-point", .colour = "#56b4e9", .shape = marker::diamond},
-                 {.name = "ternary after training", .colour = "#e69f00", .joined = true},
-                 {.name = "trained ternary", .colour = "#d55e00", .shape = marker::triangle, .label_below = true}}};
+  chart chart{.title = data + ": what the bits of a weight buy",
+              .x_label = "bits stored per weight, scales included",
+              .x_ticks = {2, 4, 8, 16, 32},
+              .panels = {{.title = "test accuracy, %", .least = 99, .most = 100},
+                         {.title = "signal-to-noise ratio of the weights, dB", .least = 0, .most = 10}},
+              .series = {{.name = "float", .colour = "#333333", .shape = marker::square},
+                         {.name = "INT8 absmax", .colour = "#0072b2", .shape = marker::circle},
+                         {.name = "INT8 zero-point", .colour = "#56b4e9", .shape = marker::diamond},
+                         {.name = "post-training ternary", .colour = "#e69f00", .joined = true},
+                         {.name = "QAT W1.58A8, i2", .colour = "#d55e00", .shape = marker::triangle_up},
+                         {.name = "QAT W1.58A8, b3", .colour = "#d55e00", .shape = marker::triangle_down}}};
   for (const result& row : rows)
     for (chart_series& series : chart.series) {
       if (!row.name.starts_with(series.name)) continue;
-      // What follows the comma tells rows of a series apart. The INT8 rows all but coincide in the first panel.
-      const std::size_t comma = row.name.find(", ");
-      const std::string label = comma == std::string::npos ? "" : row.name.substr(comma + 2);
-      const bool eight_bits = series.name.starts_with("INT8");
-      series.points.push_back({row.bits_per_weight,
-                               {row.accuracy(), row.snr_db},
-                               {eight_bits ? "" : label, series.name == "INT8 absmax" ? "" : label}});
+      // What follows the name of the series tells its points apart. The INT8 points all but coincide in the first panel.
+      const std::string label = row.name.size() > series.name.size() ? row.name.substr(series.name.size() + 2) : "";
+      const std::string accuracy_label = series.joined ? label : "";
+      const std::string snr_label = series.name == "INT8 absmax" ? "" : label;
+      series.points.push_back({row.bits_per_weight, {row.accuracy(), row.snr_db}, {accuracy_label, snr_label}});
     }
   return chart;
 }

@@ -150,7 +150,7 @@ TEMPLATE_LIST_TEST_CASE("quantize_activations: half and bfloat16 are read as the
 TEMPLATE_LIST_TEST_CASE("quantize_activations: NaN and infinity are refused wherever they are", "[quantize]",
                         tern::isa::all) {
   TERN_REQUIRE_ISA(TestType);
-  const float bad = GENERATE(infinity, -infinity, std::numeric_limits<float>::quiet_NaN(),
+  const float bad = GENERATE(as<float>(), infinity, -infinity, std::numeric_limits<float>::quiet_NaN(),
                              std::bit_cast<float>(0xff800001u));  // signalling, negative
   constexpr std::size_t inputs = 37;
   for (std::size_t k = 0; k < inputs; ++k) {

@@ -9,7 +9,7 @@
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
-constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 
 tern::matrix<float> row(std::vector<float> values) {
   const std::size_t size = values.size();
@@ -51,7 +51,7 @@ TEST_CASE("distortion: of zeros by something", "[quantize]") {
 }
 
 TEST_CASE("distortion: NaN stays, wherever it is", "[quantize]") {
-  for (const auto& w : {row({nan, 1}), row({1, nan})}) {
+  for (const auto& w : {row({not_a_number, 1}), row({1, not_a_number})}) {
     const auto d = tern::distortion(w, row({0, 0}));
     CHECK(std::isnan(d.max_error));
     CHECK(std::isnan(d.mean_error));

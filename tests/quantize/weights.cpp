@@ -111,7 +111,7 @@ std::vector<int> as_ints(const std::vector<std::int8_t>& codes) { return {codes.
 
 TEMPLATE_LIST_TEST_CASE("weights: every slice by the rule, a short last group too", "[quantize]", quantizers) {
   const std::size_t rows = GENERATE(as<std::size_t>(), 0, 1, 6), cols = GENERATE(as<std::size_t>(), 0, 1, 16, 20, 37);
-  const auto granularity = GENERATE(tern::per_tensor, tern::per_channel, tern::per_group(1), tern::per_group(5),
+  const auto granularity = GENERATE(as<tern::granularity>(), tern::per_tensor, tern::per_channel, tern::per_group(1), tern::per_group(5),
                                     tern::per_group(16), tern::per_group(64));
   const auto w = draw(rows, cols);
   INFO(rows << "x" << cols << " in groups of " << granularity.group);
@@ -139,7 +139,7 @@ TEMPLATE_LIST_TEST_CASE("weights: rows apart in memory, half and bfloat16", "[qu
 
 TEMPLATE_LIST_TEST_CASE("weights: NaN and infinity are refused, with their place", "[quantize]", quantizers) {
   const float bad = GENERATE(std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::quiet_NaN());
-  const auto granularity = GENERATE(tern::per_tensor, tern::per_group(16));
+  const auto granularity = GENERATE(as<tern::granularity>(), tern::per_tensor, tern::per_group(16));
   auto w = draw(5, 37);
   w(4, 36) = bad;
   CHECK_THROWS_AS(TestType::quantize(w, granularity), tern::range_error);

@@ -129,7 +129,7 @@ TEMPLATE_LIST_TEST_CASE("packed_matrix: the bytes of the layout, and back, for e
                         tern::codecs) {
   const std::size_t cols = GENERATE(as<std::size_t>(), 0, 1, 3, 4, 15, 16, 17, 19, 20, 21, 33, 40, 59, 80);
   const std::size_t group = GENERATE(as<std::size_t>(), 0, 1, 2, 3) * TestType::group_multiple;
-  const auto granularity = group == 0 ? GENERATE(tern::per_tensor, tern::per_channel) : tern::per_group(group);
+  const auto granularity = group == 0 ? GENERATE(as<tern::granularity>(), tern::per_tensor, tern::per_channel) : tern::per_group(group);
   const auto scales = GENERATE(scale_type::float32, scale_type::float16, scale_type::bfloat16);
   std::mt19937 random(static_cast<unsigned>(cols));
   for (const std::size_t rows : std::vector<std::size_t>{0, 1, 15, 16, 17, 33})

@@ -8,8 +8,8 @@
 ///   i2  u = 1 - w (one xor: v ^ 0x55), so sum(x w) = sum(x) - sum(x u). A pair is at most 2 * 3 * 128 = 768, so 42 of
 ///       them fit int16. One token does not even shift each field down: v & 0x0C is 4u, and one shift by 4 brings the upper
 ///       two fields down. The sums of 4u take 32767 / 3072 = 10 steps, that is strips of 5 blocks.
-///   b3  u = w + 1, the digit, so sum(x w) = sum(x u) - sum(x). A pair is at most 512; 63 steps. A digit is
-///       [3b >= 256] + [3b >= 512], two compares, and the next one comes from 3b mod 256, two additions.
+///   b3  u = w + 1, the digit, so sum(x w) = sum(x u) - sum(x). A pair is at most 512; 63 steps. Digits
+///       come two at a time: times 9, the high byte is a pair, two table lookups away from its digits.
 ///   i8  both signed and eight bits: vpmaddubsw saturates, so bytes are widened to int16 for vpmaddwd. Exact for -128.
 #pragma once
 
@@ -238,29 +238,45 @@ struct decoder<b3> {
 
   explicit decoder(b3) {}
 
-  /// The fractions of 32 bytes, biased by 128 for the signed compares; times 3 maps biased to biased modulo 256.
-  TERN_INLINE static __m256i fractions(const std::uint8_t* at) {
-    return _mm256_xor_si256(load256(at), _mm256_set1_epi8(-128));
+  /// A pair of digits for each index 0..8, from one table lookup a digit.
+  TERN_INLINE static __m256i table(std::int8_t of_0, std::int8_t of_1, std::int8_t of_2, std::int8_t of_3,
+                                   std::int8_t of_4, std::int8_t of_5, std::int8_t of_6, std::int8_t of_7,
+                                   std::int8_t of_8) {
+    return _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(of_0, of_1, of_2, of_3, of_4, of_5, of_6, of_7, of_8, 0, 0, 0, 0, 0, 0, 0));
   }
-  /// The leading digit: 0 below 86, 2 from 171 on.
-  TERN_INLINE static __m256i digit(__m256i f) {
-    const __m256i one = _mm256_cmpgt_epi8(f, _mm256_set1_epi8(85 - 128));
-    const __m256i two = _mm256_cmpgt_epi8(f, _mm256_set1_epi8(170 - 128));
-    return _mm256_abs_epi8(_mm256_add_epi8(one, two));
+  /// The high bytes of the products of the even bytes (a) and of the odd ones (b), each at its byte's place.
+  TERN_INLINE static __m256i high_bytes(__m256i a, __m256i b) {
+    return _mm256_or_si256(_mm256_srli_epi16(a, 8), _mm256_and_si256(b, _mm256_set1_epi16(-256)));
   }
-  TERN_INLINE static __m256i next(__m256i f) { return _mm256_add_epi8(f, _mm256_add_epi8(f, f)); }
+  /// The five digits of each of 32 bytes. vpmaddubsw multiplies even or odd bytes by 9 into 16-bit lanes: the high byte is
+  /// 3 d0 + d1, the low byte the next fraction, which the next vpmaddubsw picks up by itself. At most 9 * 255.
+  TERN_INLINE static void digits(const std::uint8_t* at, __m256i* d) {
+    const __m256i even = _mm256_set1_epi16(9), odd = _mm256_set1_epi16(9 << 8), three = _mm256_set1_epi16(3);
+    const __m256i first = table(0, 0, 0, 1, 1, 1, 2, 2, 2), second = table(0, 1, 2, 0, 1, 2, 0, 1, 2);
+    const __m256i v = load256(at);
+    __m256i a = _mm256_maddubs_epi16(v, even), b = _mm256_maddubs_epi16(v, odd);
+    __m256i pair = high_bytes(a, b);
+    d[0] = _mm256_shuffle_epi8(first, pair);
+    d[1] = _mm256_shuffle_epi8(second, pair);
+    a = _mm256_maddubs_epi16(a, even);
+    b = _mm256_maddubs_epi16(b, even);
+    pair = high_bytes(a, b);
+    d[2] = _mm256_shuffle_epi8(first, pair);
+    d[3] = _mm256_shuffle_epi8(second, pair);
+    d[4] = high_bytes(_mm256_maddubs_epi16(a, three), _mm256_maddubs_epi16(b, three));
+  }
 
   TERN_INLINE void strip(const std::uint8_t* blocks, std::size_t n, const std::int8_t* x, std::int32_t* acc) const {
     __m256i sum[2];
     sum[0] = sum[1] = _mm256_setzero_si256();
     for (std::size_t b = 0; b < n; ++b, blocks += block_bytes, x += block_inputs<b3>) {
       __builtin_prefetch(blocks + prefetch_bytes);
-      __m256i f[2] = {fractions(blocks), fractions(blocks + 32)};
-      TERN_UNROLL for (std::size_t p = 0; p < b3::fold; ++p) {
-        const __m256i quad = broadcast_quad(x + quad_inputs * p);
-        TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
-          sum[h] = multiply_add(sum[h], digit(f[h]), quad);
-          if (p + 1 < b3::fold) f[h] = next(f[h]);
+      TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
+        __m256i d[b3::fold];
+        digits(blocks + 32 * h, d);
+        TERN_UNROLL for (std::size_t p = 0; p < b3::fold; ++p) {
+          sum[h] = multiply_add(sum[h], d[p], broadcast_quad(x + quad_inputs * p));
         }
       }
     }
@@ -269,9 +285,9 @@ struct decoder<b3> {
   }
   TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
     TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
-      __m256i f = fractions(block + 32 * h);
-      TERN_UNROLL for (std::size_t p = 0; p < b3::fold; ++p, f = next(f))
-          store256(out + block_bytes * p + 32 * h, digit(f));
+      __m256i d[b3::fold];
+      digits(block + 32 * h, d);
+      TERN_UNROLL for (std::size_t p = 0; p < b3::fold; ++p) store256(out + block_bytes * p + 32 * h, d[p]);
     }
   }
   TERN_INLINE void levels(const std::uint8_t* block, std::int8_t* out) const {
