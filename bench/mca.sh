@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # mca.sh PROGRAM [--measure]
 #   The inner loops of the avx2 kernels in PROGRAM (a program or object, say build/release/bench/bench_ratio), and the
-#   most that their instructions allow: multiply-adds a cycle, 32 for each vpmaddubsw, and cycles for a 64-byte block of
+#   most that their instructions allow: multiply-adds a cycle, 32 for each vpaddw of products, and cycles for a 64-byte block of
 #   codes and a token. --measure runs PROGRAM, which must be bench_ratio, and sets its speeds (MAC/cycle of quiet
 #   samples) against the bounds.
 #
-# A loop is the code between a backward branch and its target; those that hold vpmaddubsw and no smaller such loop are
+# A loop is the code between a backward branch and its target; those that hold vpaddw (vpmaddubsw serves decoding too) and no smaller such loop are
 # taken. The bound is the pressure on the busiest port, or on the decoder, by llvm-mca: no latencies, no memory, no ends
 # of strips.
 set -euo pipefail
@@ -56,7 +56,7 @@ objdump --disassemble --demangle --no-show-raw-insn "$program" | awk -v out="$lo
       split(text, word, / +/); target = hex(word[2])
       if (target <= address[lines] && (target in at) && address[at[target]] == target && at[target] <= lines) {
         start[branches] = at[target]; end[branches] = lines; holds[branches] = 0
-        for (k = at[target]; k <= lines; k++) if (code[k] ~ /^vpmaddubsw/) holds[branches]++
+        for (k = at[target]; k <= lines; k++) if (code[k] ~ /^vpaddw/) holds[branches]++
         branches++
       }
     }
@@ -80,7 +80,7 @@ bound() {
 # FUNCTION ADDRESS PRODUCTS INSTRUCTIONS BOUNDS...; of several loops of one function the largest comes first.
 for loop in "$loops"/*.s; do
   name=$(basename "$loop" .s)
-  printf '%s %d %d' "${name/@/ }" "$(grep -c '^vpmaddubsw' "$loop")" "$(grep -c . "$loop")"
+  printf '%s %d %d' "${name/@/ }" "$(grep -c '^vpaddw' "$loop")" "$(grep -c . "$loop")"
   for processor in "${processors[@]}"; do printf ' %s' "$(bound "$processor" "$loop")"; done
   printf '\n'
 done | sort -k1,1 -k3,3nr -k4,4nr >"$loops/table"

@@ -164,7 +164,7 @@ class svg_writer {
     for (const chart_series& series : chart_.series) {
       draw_marker(series, x, height - 18);
       text(x + 11, height - 14, "start", series.name);
-      x += (width() - margin) * letters(series) / all;
+      x += (width() - 2 * margin) * letters(series) / all;
     }
   }
 
