@@ -36,9 +36,8 @@ networks train_both(const dataset& data, const std::vector<Eigen::Index>& hidden
     random_source random(static_cast<std::uint64_t>(100 + split));
     mlp net = random_mlp(sizes, random);
     recipe.ternary = ternary;
-    progress_bar bar(fmt::format("training {:<7}, {} images, {} epochs", how, data.train.size(), recipe.epochs),
-                     recipe.epochs);
-    train(net, data.train, data.side, recipe, random, [&](int epochs) { bar(epochs); });
+    progress_bar bar(fmt::format("training {:<7}, {} images, {} epochs", how, data.train.size(), recipe.epochs));
+    train(net, data.train, data.side, recipe, random, [&](float done) { bar(done); });
     return net;
   };
   mlp plain = trained("float", false);
@@ -114,7 +113,7 @@ bool check(const std::string& path) {
 struct options {
   std::string data;
   std::vector<Eigen::Index> hidden{256, 128};
-  int epochs = 0;
+  int epochs = 0;  // 0: as the data asks for
   int splits = 1;
   std::string svg = "digits.svg";
   std::string save;
@@ -160,8 +159,11 @@ int main(int argc, char** argv) {
   demo::options options;
   CLI::App app("Trains a network to read handwritten digits and runs it in every precision of tern.", "digits");
   app.add_option("--svg", options.svg, "Where the chart goes")->capture_default_str();
-  app.add_option("--hidden", options.hidden, "Sizes of the hidden layers")->capture_default_str();
-  app.add_option("--epochs", options.epochs, "Passes over the images (default: 80; with --data 5)");
+  app.add_option("--hidden", options.hidden, "Sizes of the hidden layers")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--epochs", options.epochs, "Passes over the images (default: 80; with --data 5)")
+      ->check(CLI::PositiveNumber);
   auto* splits = app.add_option("--splits", options.splits, "Splits of the digits to take the mean of")
                      ->check(CLI::Range(1, demo::digit_splits))
                      ->capture_default_str();

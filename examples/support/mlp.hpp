@@ -116,7 +116,8 @@ inline void copy_shifted(const float* from, float* to, Eigen::Index side, Eigen:
 /// One network in training.
 class trainer {
  public:
-  trainer(mlp& net, const training& options) : net_(net), options_(options), inputs_(net.size()), weights_(net.size()) {
+  trainer(mlp& net, const training& options)
+      : net_(net), options_(options), activations_(net.size()), inputs_(net.size()), weights_(net.size()) {
     for (const dense& layer : net) {
       weight_steps_.emplace_back(layer.weight.size());
       bias_steps_.emplace_back(layer.bias.size());
@@ -127,15 +128,14 @@ class trainer {
   void step(const matrix& images, const std::vector<int>& labels, float rate) {
     matrix gradient = loss_gradient(run_forward(images), labels);
     for (std::size_t l = net_.size(); l-- > 0;) {
-      // The straight-through estimator: the gradients with respect to the quantised inputs and weights pass for those with
-      // respect to the float ones.
+      // Straight through: the gradients with respect to quantised inputs and weights pass for those of the float ones.
       matrix weight_gradient(net_[l].weight.rows(), net_[l].weight.cols());
       weight_gradient.noalias() = gradient.transpose() * inputs_[l];
       const Eigen::RowVectorXf bias_gradient = gradient.colwise().sum();
       if (l > 0) {
         matrix input_gradient(gradient.rows(), net_[l].weight.cols());
         input_gradient.noalias() = gradient * weights_[l];
-        gradient = (inputs_[l].array() > 0.0f).select(input_gradient, 0.0f);  // of the ReLU
+        gradient = (activations_[l].array() > 0.0f).select(tern::ste_backward(input_gradient), 0.0f);  // of the ReLU
       }
       weight_steps_[l].step(net_[l].weight.data(), tern::ste_backward(weight_gradient).data(), rate);
       bias_steps_[l].step(net_[l].bias.data(), bias_gradient.data(), rate);
@@ -147,10 +147,11 @@ class trainer {
     return Eigen::Map<const matrix>(m.data(), static_cast<Eigen::Index>(m.rows()), static_cast<Eigen::Index>(m.cols()));
   }
 
-  /// Keeps what each layer was given, and computes with the values that the packed layers will compute with.
+  /// Keeps what the way back needs. Ternary layers compute with the values that the packed layers will compute with.
   matrix run_forward(matrix x) {
     for (std::size_t l = 0; l < net_.size(); ++l) {
-      inputs_[l] = options_.ternary ? copy(tern::fake_quantize_activations(x)) : std::move(x);
+      activations_[l] = x;
+      inputs_[l] = options_.ternary ? copy(tern::fake_quantize_activations(x)) : x;
       weights_[l] = options_.ternary ? copy(tern::fake_quantize_absmean(net_[l].weight)) : net_[l].weight;
       x = affine(inputs_[l], weights_[l], net_[l].bias);
       if (l + 1 < net_.size()) x = x.cwiseMax(0.0f).eval();
@@ -170,18 +171,19 @@ class trainer {
 
   mlp& net_;
   training options_;
-  std::vector<matrix> inputs_;
+  std::vector<matrix> activations_;  ///< what each layer was given
+  std::vector<matrix> inputs_;       ///< what it computed with: the same, or quantised
   std::vector<matrix> weights_;
   std::vector<adam> weight_steps_;
   std::vector<adam> bias_steps_;
 };
 
-/// Trains the network on the images. Calls on_epoch(epochs done) after each pass over them.
+/// Trains the network on the images. Calls on_step(part of the work done) after each batch.
 ///
 /// @param side  images are side x side pixels
-template <class OnEpoch>
+template <class OnStep>
 void train(mlp& net, const image_set& images, Eigen::Index side, const training& options, random_source& random,
-           OnEpoch on_epoch) {
+           OnStep on_step) {
   trainer trainer(net, options);
   std::vector<std::size_t> order(images.labels.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -195,7 +197,7 @@ void train(mlp& net, const image_set& images, Eigen::Index side, const training&
   for (int epoch = 0; epoch < options.epochs; ++epoch) {
     random.shuffle(order);
     auto next = order.begin();
-    for (Eigen::Index b = 0; b < batches; ++b, done += 1.0f) {
+    for (Eigen::Index b = 0; b < batches; ++b) {
       for (Eigen::Index i = 0; i < options.batch; ++i, ++next) {
         const bool moved = options.max_shift > 0 && random.below(2) == 0;
         const Eigen::Index dx = moved ? draw_shift() : 0;
@@ -203,9 +205,11 @@ void train(mlp& net, const image_set& images, Eigen::Index side, const training&
         copy_shifted(images.pixels.row(static_cast<Eigen::Index>(*next)).data(), pixels.row(i).data(), side, dx, dy);
         labels[static_cast<std::size_t>(i)] = images.labels[*next];
       }
-      trainer.step(pixels, labels, options.rate * 0.5f * (1.0f + std::cos(std::numbers::pi_v<float> * done / steps)));
+      const float falling = 0.5f * (1.0f + std::cos(std::numbers::pi_v<float> * done / steps));
+      trainer.step(pixels, labels, options.rate * falling);
+      done += 1.0f;
+      on_step(done / steps);
     }
-    on_epoch(epoch + 1);
   }
 }
 

@@ -25,10 +25,10 @@ inline bool stdout_is_terminal() {
 #endif
 }
 
-/// Shows how far a job of `total` equal steps has come; the destructor replaces the bar by a line with the time it took.
+/// Shows how far a job has come; the destructor replaces the bar by a line with the time it took.
 class progress_bar {
  public:
-  progress_bar(std::string job, int total) : job_(std::move(job)), total_(total) { (*this)(0); }
+  explicit progress_bar(std::string job) : job_(std::move(job)) { (*this)(0.0f); }
   progress_bar(const progress_bar&) = delete;
   progress_bar& operator=(const progress_bar&) = delete;
   ~progress_bar() {
@@ -37,11 +37,13 @@ class progress_bar {
     std::fflush(stdout);
   }
 
-  void operator()(int done) {
-    if (!terminal_) return;
-    const int filled = width * done / total_;
-    fmt::print("\r{} [{:#<{}}{:.<{}}] {:3} % {:5.1f} s", job_, "", filled, "", width - filled, 100 * done / total_,
-               seconds());
+  /// @param done  0 at the beginning to 1 at the end
+  void operator()(float done) {
+    const int percent = static_cast<int>(100.0f * done);
+    if (!terminal_ || percent == percent_) return;
+    percent_ = percent;
+    const int filled = width * percent / 100;
+    fmt::print("\r{} [{:#<{}}{:.<{}}] {:3} % {:5.1f} s", job_, "", filled, "", width - filled, percent, seconds());
     std::fflush(stdout);
   }
 
@@ -51,7 +53,7 @@ class progress_bar {
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
 
   std::string job_;
-  int total_;
+  int percent_ = -1;
   bool terminal_ = stdout_is_terminal();
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+/// Kernels allocate nothing. Counts the calls of operator new, which this program replaces.
+#include <tern/tern.hpp>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "support/catch.hpp"
+#include "support/textbook.hpp"
+
+namespace {
+
+std::atomic<std::size_t> allocations = 0;
+
+void* allocate(std::size_t size, std::size_t alignment) {
+  ++allocations;
+  void* const p = std::aligned_alloc(alignment, tern::detail::round_up(size == 0 ? 1 : size, alignment));
+  if (p == nullptr) throw std::bad_alloc();
+  return p;
+}
+
+/// Calls f and tells how often it allocated.
+template <class F>
+std::size_t allocations_of(F&& f) {
+  const std::size_t before = allocations;
+  f();
+  return allocations - before;
+}
+
+}  // namespace
+
+// Arrays come here too: operator new[] calls operator new. Not inlined, or g++ 12 takes new and free for a mismatched pair
+// (https://gcc.gnu.org/bugzilla/show_bug.cgi?id=103993).
+[[gnu::noinline]] void* operator new(std::size_t size) { return allocate(size, alignof(std::max_align_t)); }
+[[gnu::noinline]] void* operator new(std::size_t size, std::align_val_t alignment) {
+  return allocate(size, static_cast<std::size_t>(alignment));
+}
+[[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
+[[gnu::noinline]] void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+
+using layers = tern::type_list<tern::bit_linear, tern::multi_ternary_linear, tern::int8_linear>;
+
+TEMPLATE_LIST_TEST_CASE("a layer with a workspace allocates nothing, from its first call on", "[allocation]", layers) {
+  const std::size_t tokens = GENERATE(as<std::size_t>(), 1, 70);
+  const auto layer = TestType::from_float(tern_test::draw_matrix(50, 300, 1), std::vector<float>(50, 1.0f));
+  const auto x = tern_test::draw_matrix(tokens, 300, 2);
+  tern::matrix<float> y(tokens, 50);
+  tern::matrix<tern::half> y_half(tokens, 50);
+  tern::aligned_bytes workspace(layer.workspace_bytes(tokens));
+  CHECK(allocations_of([&] { layer(x, y, workspace); }) == 0);
+  CHECK(allocations_of([&] { layer(x.view(), y_half.view(), workspace, tern::serial_executor{}); }) == 0);
+  CHECK(allocations_of([&] { static_cast<void>(layer(x)); }) == 2);  // the result and the workspace: the counter counts
+}
+
+TEST_CASE("products and quantising into storage allocate nothing", "[allocation]") {
+  const auto x = tern_test::draw_matrix(5, 100, 3);
+  const tern::int8_matrix w(tern::quantize_zero_point(tern_test::draw_matrix(33, 100, 4)));
+  tern::quantized_activations q(5, 100);
+  tern::matrix<float> y(5, 33);
+  tern::matrix<std::int32_t> sums(5, 33);
+  CHECK(allocations_of([&] { quantize_activations(tern::isa::scalar{}, x.view(), q.storage()); }) == 0);
+  CHECK(allocations_of([&] { tern::matmul(q, w, y); }) == 0);
+  CHECK(allocations_of([&] { tern::matmul(q, w, sums); }) == 0);
+  CHECK(allocations_of([&] { tern::matmul(x, w, y); }) == 0);
+}
+
+TEST_CASE("views of packed weights and of activations allocate nothing", "[allocation]") {
+  const tern::ternary_matrix<> w(tern::quantize_absmean(tern_test::draw_matrix(33, 100, 5)));
+  tern::aligned_bytes memory(tern::activations_view::storage_bytes(5, 100));
+  CHECK(allocations_of([&] {
+          const tern::packed_view<tern::i2> view(w.storage(), w.format());
+          const tern::activations_view q(memory, 5, 100, false);
+        }) == 0);
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+/// A user's codec and instruction sets at run time; static/kernel_for.cpp pins who serves whom.
+#include "static/hostile.hpp"
+
+#include "support/catch.hpp"
+#include "support/textbook.hpp"
+
+using tern_test::draw_matrix;
+using tern_test::same;
+using tern_test::textbook_layer;
+
+namespace {
+
+constexpr hostile::codec masked{0x5A};
+
+/// Levels -8 .. 7 with zero points.
+tern::quantized_matrix draw_levels(std::size_t rows, std::size_t cols, tern::granularity granularity) {
+  std::mt19937 random(7);
+  tern::quantized_matrix q(2, rows, cols, granularity);
+  for (auto& level : q.codes) level = static_cast<std::int8_t>(static_cast<int>(random() % 16) - 8);
+  for (float& scale : q.scales) scale = static_cast<float>(random() % 100) / 64;
+  q.zeros.resize(q.scales.size());
+  for (auto& zero : q.zeros) zero = static_cast<std::int8_t>(random() % 256);
+  return q;
+}
+
+template <class Isa, class Weights>
+tern::matrix<float> multiply_on(Isa isa, const tern::matrix<float>& x, const Weights& w) {
+  const auto q = tern::quantize_activations(x);
+  tern::matrix<float> y(x.rows(), w.rows());
+  tern::matmul(isa, q, w, y);
+  return y;
+}
+
+}  // namespace
+
+TEST_CASE("a user's codec packs, unpacks and pads with its own zeros", "[hostile]") {
+  const auto q = draw_levels(17, 43, tern::per_channel);
+  const tern::packed_matrix<hostile::codec> w(q, {.sums = true}, masked);
+  CHECK(w.view().get_codec() == masked);
+  const auto back = unpack(w);
+  CHECK(back.codes == q.codes);
+  CHECK(back.zeros == q.zeros);
+  // The last panel has one row; everything behind it holds level 0 twice.
+  const std::uint8_t* block = w.view().codes(1, 0);
+  for (std::size_t i = 4; i < 64; ++i) CHECK(block[i] == (0x88 ^ 0x5A));
+
+  tern::packed_matrix<hostile::codec> copy = w;
+  CHECK(copy.view().get_codec() == masked);
+  const auto moved = std::move(copy);
+  CHECK(unpack(moved).codes == q.codes);
+  CHECK(unpack(tern::packed_view<hostile::codec>(w.storage(), w.format(), masked)).codes == q.codes);
+
+  auto too_large = q;
+  too_large.codes[0] = 8;
+  CHECK_THROWS_WITH((tern::packed_matrix<hostile::codec>(too_large)), tern_test::contains("outside -8 .. 7 of codec hostile"));
+}
+
+TEMPLATE_LIST_TEST_CASE("a user's codec multiplies on every instruction set", "[hostile]", tern::isa::all) {
+  TERN_REQUIRE_ISA(TestType);
+  const std::size_t tokens = GENERATE(as<std::size_t>(), 1, 6), inputs = GENERATE(as<std::size_t>(), 0, 1, 43, 170);
+  const auto q = draw_levels(35, inputs, tern::per_group(32));
+  const tern::packed_matrix<hostile::codec> w(q, {}, masked);
+  const auto x = draw_matrix(tokens, inputs, 8);
+  CHECK(same(multiply_on(TestType{}, x, w), textbook_layer(q, {}, x)));
+
+  tern::matrix<float> y(tokens, 35), reference(tokens, 35);
+  tern::matmul(TestType{}, x, w, y);
+  const tern::kernel::product<tern::kernel::float_view, hostile::codec> a{x.view(), w, reference.view()};
+  tern::kernel::reference::matmul(a);
+  CHECK(same(y, reference));
+}
+
+TEST_CASE("a user's codec in a layer", "[hostile]") {
+  const auto q = draw_levels(35, 43, tern::per_tensor);
+  const auto x = draw_matrix(3, 43, 9);
+  const tern::linear<tern::packed_matrix<hostile::codec>> layer(tern::packed_matrix<hostile::codec>(q, {}, masked));
+  CHECK(same(layer(x), textbook_layer(q, {}, x)));
+}
+
+TEST_CASE("a user's instruction set runs its own kernels, and its base's where it has none", "[hostile]") {
+  TERN_REQUIRE_ISA(foreign::base);
+  const auto q = tern::quantize_absmean(draw_matrix(35, 43, 10));
+  const auto x = draw_matrix(6, 43, 11);
+  const auto want = textbook_layer(q, {}, x);
+  const auto calls_of = [&](auto isa, const auto& w) {
+    foreign::calls = 0;
+    CHECK(same(multiply_on(isa, x, w), want));
+    return foreign::calls;
+  };
+  const tern::ternary_matrix<tern::b3> b3(q);
+  const tern::ternary_matrix<tern::i2> i2(q);
+  CHECK(calls_of(foreign::isa{}, b3) == 1);
+  CHECK(calls_of(foreign::isa{}, i2) == 0);
+  CHECK(calls_of(foreign::plain{}, b3) == 0);
+  CHECK(calls_of(foreign::greedy{}, i2) == 1);
+
+  tern::quantized_activations codes(6, 43);
+  tern::quantize_activations(foreign::isa{}, x.view(), codes.storage());
+  CHECK(codes.code(5, 42) == tern::quantize_activations(x).code(5, 42));
+}

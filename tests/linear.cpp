@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: MIT
+#include <tern/tern.hpp>
+
+#include <limits>
+#include <thread>
+
+#include "support/catch.hpp"
+#include "support/textbook.hpp"
+
+using tern_test::draw_matrix;
+using tern_test::same;
+using tern_test::textbook_layer;
+
+namespace {
+
+using layers = tern::type_list<tern::bit_linear, tern::multi_ternary_linear, tern::int8_linear,
+                               tern::linear<tern::ternary_matrix<tern::b3>>>;
+
+std::vector<float> draw_vector(std::size_t size, unsigned seed) {
+  const auto m = draw_matrix(1, size, seed);
+  return {m.data(), m.data() + size};
+}
+
+/// What the layer must give for x, from what its packed weights hold.
+template <class Layer>
+tern::matrix<float> expected(const Layer& layer, const tern::matrix<float>& x) {
+  return textbook_layer(unpack(layer.weights()), {layer.bias().begin(), layer.bias().end()}, x);
+}
+
+}  // namespace
+
+TEMPLATE_LIST_TEST_CASE("linear: float in, float out, as the textbook says", "[linear]", layers) {
+  const std::size_t outputs = GENERATE(as<std::size_t>(), 0, 1, 16, 37), inputs = GENERATE(as<std::size_t>(), 0, 1, 20, 64, 133);
+  const auto bias = GENERATE(true, false) ? draw_vector(outputs, 2) : std::vector<float>();
+  const auto layer = TestType::from_float(draw_matrix(outputs, inputs, 1), bias);
+  CHECK(layer.in_features() == inputs);
+  CHECK(layer.out_features() == outputs);
+  CHECK(std::equal(bias.begin(), bias.end(), layer.bias().begin(), layer.bias().end()));
+  for (const std::size_t tokens : std::vector<std::size_t>{0, 1, 2, 5, 67}) {
+    const auto x = draw_matrix(tokens, inputs, 3);
+    CHECK(same(layer(x), expected(layer, x)));
+  }
+}
+
+TEST_CASE("linear: each layer quantises by its own method", "[linear]") {
+  const auto w = draw_matrix(5, 40, 4);
+  const auto codes_of = [](const auto& layer) { return unpack(layer.weights()).codes; };
+  const auto scales_of = [](const auto& layer) { return unpack(layer.weights()).scales; };
+
+  CHECK(codes_of(tern::bit_linear::from_float(w)) == tern::quantize_absmean(w, tern::per_tensor).codes);
+  CHECK(scales_of(tern::bit_linear::from_float(w)) == tern::quantize_absmean(w, tern::per_tensor).scales);
+  CHECK(codes_of(tern::multi_ternary_linear::from_float(w)) == tern::decompose(w, {.planes = 2}).codes);
+  CHECK(scales_of(tern::multi_ternary_linear::from_float(w)) == tern::decompose(w, {.planes = 2}).scales);
+  CHECK(codes_of(tern::int8_linear::from_float(w)) == tern::quantize_absmax(w, tern::per_channel).codes);
+  CHECK(scales_of(tern::int8_linear::from_float(w)) == tern::quantize_absmax(w, tern::per_channel).scales);
+
+  const std::vector<float> none;
+  CHECK(scales_of(tern::bit_linear::from_float(w, none, tern::per_group(16))) ==
+        tern::quantize_absmean(w, tern::per_group(16)).scales);
+  const auto three = tern::multi_ternary_linear::from_float(w, none, {.planes = 3, .granularity = tern::per_group(32)},
+                                                            {.scales = tern::scale_type::bfloat16});
+  CHECK(three.weights().planes() == 3);
+  CHECK(three.weights().format().scales == tern::scale_type::bfloat16);
+  CHECK(three.weights().format().granularity == tern::per_group(32));
+}
+
+TEST_CASE("linear: from codes, scales and zero points", "[linear]") {
+  const auto w = draw_matrix(20, 50, 5), x = draw_matrix(3, 50, 6);
+  const auto bias = draw_vector(20, 7);
+  const auto affine = tern::quantize_zero_point(w, tern::per_group(16));
+  CHECK(same(tern::int8_linear(affine, bias)(x), textbook_layer(affine, bias, x)));
+
+  // Trits by hand.
+  const std::vector<std::int8_t> trits = {1, 0, -1, 1, 1, 1};
+  const auto q = tern::quantized_matrix::from_codes({trits.data(), 2, 3}, std::vector<float>{0.5f, 2.0f});
+  const tern::bit_linear layer(q, {1.0f, -1.0f});
+  const tern::matrix<float> tokens(1, 3, {127, 64, -127});
+  const auto y = layer(tokens);
+  CHECK(y(0, 0) == 0.5f * 254 + 1);
+  CHECK(y(0, 1) == 2.0f * 64 - 1);
+  CHECK(same(tern::bit_linear(tern::ternary_matrix<>(q), {1.0f, -1.0f})(tokens), y));
+}
+
+TEST_CASE("linear: a bias of the wrong size is refused", "[linear]") {
+  const auto w = draw_matrix(5, 4, 8);
+  CHECK_THROWS_AS(tern::bit_linear::from_float(w, std::vector<float>(4)), tern::shape_error);
+  CHECK_THROWS_WITH(tern::bit_linear::from_float(w, std::vector<float>(4)), "linear: 4 biases for 5 outputs");
+}
+
+TEST_CASE("linear: batches of any rank", "[linear]") {
+  const auto layer = tern::bit_linear::from_float(draw_matrix(7, 12, 9), draw_vector(7, 10));
+  const auto x = draw_matrix(2 * 3 * 4, 12, 11);
+  const auto y = expected(layer, x);
+  CHECK(same(layer(tern::batch(x.data(), {2, 3, 4, 12})), y));
+  const auto one = layer(tern::batch(x.data(), {12}));  // one token
+  CHECK(one.rows() == 1);
+  CHECK(std::equal(one.data(), one.data() + 7, y.data()));
+}
+
+TEMPLATE_LIST_TEST_CASE("linear: a token does not depend on its neighbours", "[linear]", layers) {
+  const auto layer = TestType::from_float(draw_matrix(40, 100, 12), draw_vector(40, 13));
+  const auto x = draw_matrix(64, 100, 14);
+  const auto together = layer(x);
+  std::size_t wrong = 0;
+  for (std::size_t m = 0; m < 64; ++m) {
+    const auto alone = layer(tern::matrix_view<const float>(x.row(m), 1, 100));
+    wrong += !std::equal(alone.data(), alone.data() + 40, together.row(m));
+  }
+  CHECK(wrong == 0);
+}
+
+TEMPLATE_LIST_TEST_CASE("linear: half and bfloat16, in and out", "[linear]", layers) {
+  const auto layer = TestType::from_float(draw_matrix(19, 33, 15), draw_vector(19, 16));
+  const auto check = [&](auto zero) {
+    using type = decltype(zero);
+    tern::matrix<type> x(3, 33), y(3, 19);
+    tern::matrix<float> wide(3, 33);
+    const auto values = draw_matrix(3, 33, 17);
+    for (std::size_t i = 0; i < 99; ++i) {
+      x.data()[i] = type(values.data()[i]);
+      wide.data()[i] = x.data()[i];
+    }
+    tern::aligned_bytes workspace(layer.workspace_bytes(3));
+    layer(x, y, workspace);
+    const auto want = expected(layer, wide);
+    std::size_t wrong = 0;
+    for (std::size_t i = 0; i < 3 * 19; ++i) wrong += y.data()[i].bits != type(want.data()[i]).bits;
+    CHECK(wrong == 0);
+    CHECK(same(layer(x), want));  // the convenient form always gives float
+  };
+  check(tern::half{});
+  check(tern::bfloat16{});
+}
+
+TEST_CASE("linear: rows of x and y apart in memory, nothing written between them", "[linear]") {
+  const auto layer = tern::int8_linear::from_float(draw_matrix(17, 30, 18));
+  const auto padded = draw_matrix(4, 41, 19);
+  const tern::matrix_view<const float> x(padded.data() + 1, 4, 30, 41);
+  tern::matrix<float> dense(4, 30);
+  for (std::size_t m = 0; m < 4; ++m) std::copy(x.row(m), x.row(m) + 30, dense.row(m));
+
+  constexpr float canary = -12345.0f;
+  std::vector<float> memory(4 * 23 + 3, canary);
+  tern::aligned_bytes workspace(layer.workspace_bytes(4));
+  layer(x, tern::matrix_view<float>(memory.data() + 3, 4, 17, 23), workspace);
+  const auto want = expected(layer, dense);
+  std::size_t wrong = 0;
+  for (std::size_t i = 0; i < memory.size(); ++i) {
+    const std::size_t m = (i - 3) / 23, n = (i - 3) % 23;
+    wrong += memory[i] != (i >= 3 && n < 17 ? want(m, n) : canary);
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("linear: whatever is wrong, y is untouched", "[linear]") {
+  const auto layer = tern::bit_linear::from_float(draw_matrix(6, 40, 20));
+  auto x = draw_matrix(3, 40, 21);
+  tern::matrix<float> y(3, 6, std::vector<float>(18, 7.0f));
+  tern::aligned_bytes memory(layer.workspace_bytes(3) + 64);
+  const std::span<std::byte> workspace = memory;
+  const std::size_t needed = layer.workspace_bytes(3);
+  SECTION("depth") {
+    const auto shallow = draw_matrix(3, 39, 22);
+    CHECK_THROWS_AS(layer(shallow, y, workspace), tern::shape_error);
+    CHECK_THROWS_WITH(layer(shallow, y, workspace), "linear: x is 3x39 but the layer takes 40 inputs");
+    CHECK_THROWS_AS(layer(shallow), tern::shape_error);
+  }
+  SECTION("rows or columns of y") {
+    CHECK_THROWS_AS(layer(x, tern::matrix_view<float>(y.data(), 2, 6), workspace), tern::shape_error);
+    CHECK_THROWS_AS(layer(x, tern::matrix_view<float>(y.data(), 3, 5), workspace), tern::shape_error);
+    CHECK_THROWS_WITH(layer(x, tern::matrix_view<float>(y.data(), 3, 5), workspace), tern_test::contains("y is 3x5"));
+  }
+  SECTION("workspace too small") {
+    CHECK_THROWS_AS(layer(x, y, workspace.first(needed - 1)), tern::shape_error);
+    CHECK_THROWS_WITH(layer(x, y, workspace.first(10)), tern_test::contains(std::to_string(needed) + " bytes, not 10"));
+  }
+  SECTION("workspace misaligned") { CHECK_THROWS_AS(layer(x, y, workspace.subspan(8)), tern::shape_error); }
+  SECTION("a value that is not finite") {
+    x(2, 39) = std::numeric_limits<float>::infinity();
+    CHECK_THROWS_AS(layer(x, y, workspace), tern::range_error);
+    CHECK_THROWS_WITH(layer(x, y, workspace), tern_test::contains("row 2, column 39"));
+  }
+  CHECK(std::count(y.data(), y.data() + 18, 7.0f) == 18);
+}
+
+TEST_CASE("linear: a workspace may be larger, and used again for fewer tokens", "[linear]") {
+  const auto layer = tern::bit_linear::from_float(draw_matrix(6, 40, 23));
+  tern::aligned_bytes workspace(layer.workspace_bytes(9) + 1000);
+  for (const std::size_t tokens : std::vector<std::size_t>{9, 1, 4}) {
+    const auto x = draw_matrix(tokens, 40, static_cast<unsigned>(tokens));
+    tern::matrix<float> y(tokens, 6);
+    layer(x, y, workspace);
+    CHECK(same(y, expected(layer, x)));
+  }
+}
+
+TEST_CASE("linear: one layer used by several threads at once", "[linear]") {
+  const auto layer = tern::multi_ternary_linear::from_float(draw_matrix(50, 70, 24));
+  const auto x = draw_matrix(8, 70, 25);
+  const auto want = expected(layer, x);
+  bool right[4] = {};
+  {
+    std::vector<std::jthread> threads;
+    for (bool& r : right)
+      threads.emplace_back([&] {
+        r = true;
+        for (int i = 0; i < 20; ++i) r = r && same(layer(x), want);
+      });
+  }
+  for (const bool r : right) CHECK(r);
+}
+
+TEST_CASE("linear: copies and a layer that was never given weights", "[linear]") {
+  auto layer = tern::bit_linear::from_float(draw_matrix(6, 40, 26), draw_vector(6, 27));
+  const auto x = draw_matrix(2, 40, 28);
+  const auto want = expected(layer, x);
+  const tern::bit_linear copy = layer;
+  layer = tern::bit_linear();
+  CHECK(same(copy(x), want));
+  CHECK(layer.in_features() == 0);
+  CHECK(layer(tern::matrix<float>(3, 0)).rows() == 3);
+}
