@@ -143,12 +143,13 @@ int run(const options& options) {
   const std::vector<result> rows = mean_of_splits(splits);
 
   print_table(rows);
-  fmt::print(
-      "\nfloat: Eigen, compiled for {}; all others: tern, {} kernels, int8 activations. One thread, median times:\n"
-      "batch of {} images, and single images.{} Chart: {}\n",
-      Eigen::SimdInstructionSetsInUse(), tern::isa::best_name(), splits.front().front().images,
-      options.splits > 1 ? fmt::format(" Mean of {} splits.", options.splits) : "", options.svg);
+  fmt::print("\nfloat: Eigen, compiled for {}. The others: tern, {} kernels, int8 activations.\n",
+             Eigen::SimdInstructionSetsInUse(), tern::isa::best_name());
+  fmt::print("Times are medians on one thread: {} images in one batch, and images one at a time.\n",
+             splits.front().front().images);
+  if (options.splits > 1) fmt::print("All numbers are means of {} splits.\n", options.splits);
   write_svg(options.svg, chart_of(rows, name));
+  fmt::print("Chart: {}\n", options.svg);
   return 0;
 }
 

@@ -30,7 +30,7 @@ std::size_t allocations_of(F&& f) {
 
 }  // namespace
 
-// Arrays come here too: operator new[] calls operator new. Not inlined, or g++ 12 takes new and free for a mismatched pair
+// Arrays come here too: operator new[] calls operator new. Not inlined, or g++ 12 warns of a mismatched new and free
 // (https://gcc.gnu.org/bugzilla/show_bug.cgi?id=103993).
 [[gnu::noinline]] void* operator new(std::size_t size) { return allocate(size, alignof(std::max_align_t)); }
 [[gnu::noinline]] void* operator new(std::size_t size, std::align_val_t alignment) {

@@ -38,7 +38,7 @@ TEST_CASE("a user's codec packs, unpacks and pads with its own zeros", "[hostile
   const auto q = draw_levels(17, 43, tern::per_channel);
   const tern::packed_matrix<hostile::codec> w(q, {.sums = true}, masked);
   CHECK(w.view().get_codec() == masked);
-  const auto back = unpack(w);
+  const auto back = tern::unpack(w);
   CHECK(back.codes == q.codes);
   CHECK(back.zeros == q.zeros);
   // The last panel has one row; everything behind it holds level 0 twice.
@@ -48,12 +48,13 @@ TEST_CASE("a user's codec packs, unpacks and pads with its own zeros", "[hostile
   tern::packed_matrix<hostile::codec> copy = w;
   CHECK(copy.view().get_codec() == masked);
   const auto moved = std::move(copy);
-  CHECK(unpack(moved).codes == q.codes);
-  CHECK(unpack(tern::packed_view<hostile::codec>(w.storage(), w.format(), masked)).codes == q.codes);
+  CHECK(tern::unpack(moved).codes == q.codes);
+  CHECK(tern::unpack(tern::packed_view<hostile::codec>(w.storage(), w.format(), masked)).codes == q.codes);
 
   auto too_large = q;
   too_large.codes[0] = 8;
-  CHECK_THROWS_WITH((tern::packed_matrix<hostile::codec>(too_large)), tern_test::contains("outside -8 .. 7 of codec hostile"));
+  CHECK_THROWS_WITH((tern::packed_matrix<hostile::codec>(too_large)),
+                    tern_test::contains("outside -8 .. 7 of codec hostile"));
 }
 
 TEMPLATE_LIST_TEST_CASE("a user's codec multiplies on every instruction set", "[hostile]", tern::isa::all) {
@@ -65,6 +66,8 @@ TEMPLATE_LIST_TEST_CASE("a user's codec multiplies on every instruction set", "[
   CHECK(same(multiply_on(TestType{}, x, w), textbook_layer(q, {}, x)));
 
   tern::matrix<float> y(tokens, 35), reference(tokens, 35);
+  tern::matmul(tern::quantize_activations(x), w, y);  // the best of this machine
+  CHECK(same(y, textbook_layer(q, {}, x)));
   tern::matmul(TestType{}, x, w, y);
   const tern::kernel::product<tern::kernel::float_view, hostile::codec> a{x.view(), w, reference.view()};
   tern::kernel::reference::matmul(a);
@@ -72,10 +75,10 @@ TEMPLATE_LIST_TEST_CASE("a user's codec multiplies on every instruction set", "[
 }
 
 TEST_CASE("a user's codec in a layer", "[hostile]") {
-  const auto q = draw_levels(35, 43, tern::per_tensor);
   const auto x = draw_matrix(3, 43, 9);
-  const tern::linear<tern::packed_matrix<hostile::codec>> layer(tern::packed_matrix<hostile::codec>(q, {}, masked));
-  CHECK(same(layer(x), textbook_layer(q, {}, x)));
+  const auto layer = tern::linear<tern::ternary_matrix<hostile::codec>>::from_float(draw_matrix(35, 43, 12));
+  CHECK(same(layer(x), textbook_layer(tern::unpack(layer.weights()), {}, x)));
+  CHECK(tern::dequantize(layer.weights()).rows() == 35);
 }
 
 TEST_CASE("a user's instruction set runs its own kernels, and its base's where it has none", "[hostile]") {

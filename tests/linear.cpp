@@ -30,7 +30,8 @@ tern::matrix<float> expected(const Layer& layer, const tern::matrix<float>& x) {
 }  // namespace
 
 TEMPLATE_LIST_TEST_CASE("linear: float in, float out, as the textbook says", "[linear]", layers) {
-  const std::size_t outputs = GENERATE(as<std::size_t>(), 0, 1, 16, 37), inputs = GENERATE(as<std::size_t>(), 0, 1, 20, 64, 133);
+  const std::size_t outputs = GENERATE(as<std::size_t>(), 0, 1, 16, 37),
+                    inputs = GENERATE(as<std::size_t>(), 0, 1, 20, 64, 133);
   const auto bias = GENERATE(true, false) ? draw_vector(outputs, 2) : std::vector<float>();
   const auto layer = TestType::from_float(draw_matrix(outputs, inputs, 1), bias);
   CHECK(layer.in_features() == inputs);

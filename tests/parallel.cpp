@@ -66,7 +66,8 @@ template <tern::executor Executor>
 results compute(std::size_t tokens, std::size_t outputs, const Executor& ex) {
   constexpr std::size_t inputs = 75;
   const auto x = draw_matrix(tokens, inputs, 1);
-  const tern::multi_ternary_matrix<> w(tern::decompose(draw_matrix(outputs, inputs, 2), {.granularity = tern::per_group(32)}));
+  const tern::multi_ternary_matrix<> w(
+      tern::decompose(draw_matrix(outputs, inputs, 2), {.granularity = tern::per_group(32)}));
   results r;
   r.product.resize(tokens * outputs);
   r.float_product.resize(tokens * outputs);
@@ -92,7 +93,8 @@ TEST_CASE("serial_executor: each index once, in order", "[parallel]") {
 }
 
 TEST_CASE("executors do not change a bit of the result", "[parallel]") {
-  const std::size_t tokens = GENERATE(as<std::size_t>(), 0, 1, 3, 66), outputs = GENERATE(as<std::size_t>(), 0, 1, 16, 17, 100);
+  const std::size_t tokens = GENERATE(as<std::size_t>(), 0, 1, 3, 66),
+                    outputs = GENERATE(as<std::size_t>(), 0, 1, 16, 17, 100);
   const auto serial = compute(tokens, outputs, tern::serial_executor{});
   for (const std::size_t parts : std::vector<std::size_t>{1, 2, 3, 7, 64, 1000})
     CHECK(compute(tokens, outputs, backward_executor{parts}) == serial);

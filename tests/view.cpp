@@ -99,8 +99,8 @@ TEMPLATE_LIST_TEST_CASE("16-bit floats: every pattern has its value and comes ba
       wrong += !std::isnan(x) || !std::isnan(static_cast<float>(type(x))) || std::signbit(x) != (bits >= 0x8000);
       continue;
     }
-    const double value = magnitude == TestType::infinity ? std::numeric_limits<double>::infinity()
-                                                         : TestType::value(magnitude);
+    const double value =
+        magnitude == TestType::infinity ? std::numeric_limits<double>::infinity() : TestType::value(magnitude);
     wrong += static_cast<double>(x) != (bits >= 0x8000 ? -value : value);
     wrong += std::signbit(x) != (bits >= 0x8000);
     wrong += type(x).bits != bits;
@@ -135,7 +135,8 @@ TEST_CASE("half: bit for bit what the hardware converts, NaN included", "[view]"
   std::size_t wrong = 0;
   for (std::uint32_t bits = 0; bits < 65536; ++bits) {
     const auto h = static_cast<std::uint16_t>(bits);
-    wrong += std::bit_cast<std::uint32_t>(tern::detail::half_to_float(h)) != std::bit_cast<std::uint32_t>(hardware_float(h));
+    wrong +=
+        std::bit_cast<std::uint32_t>(tern::detail::half_to_float(h)) != std::bit_cast<std::uint32_t>(hardware_float(h));
   }
   for_hard_floats<half_format>([&](float x) { wrong += tern::half(x).bits != hardware_half(x); });
   std::mt19937 random(2);
@@ -165,7 +166,8 @@ TEST_CASE("matrix_view: rows, stride, const", "[view]") {
 TEST_CASE("matrix_view: what cannot be a matrix is refused", "[view]") {
   float data[6] = {};
   CHECK_THROWS_AS(tern::matrix_view<float>(data, 2, 3, 2), tern::shape_error);
-  CHECK_THROWS_WITH(tern::matrix_view<float>(data, 2, 3, 2), "matrix_view: rows of 3 elements overlap at a stride of 2");
+  CHECK_THROWS_WITH(tern::matrix_view<float>(data, 2, 3, 2),
+                    "matrix_view: rows of 3 elements overlap at a stride of 2");
   CHECK_THROWS_AS(tern::matrix_view<float>(nullptr, 2, 3), tern::shape_error);
   CHECK_NOTHROW(tern::matrix_view<float>(data, 1, 3, 0));  // one row has no next
   CHECK_NOTHROW(tern::matrix_view<float>(nullptr, 0, 3));

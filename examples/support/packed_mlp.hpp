@@ -30,14 +30,14 @@ class packed_mlp {
       outputs_.emplace_back(most_images, layers_.back().out_features());
       bytes = std::max(bytes, layers_.back().workspace_bytes(most_images));
     }
-    workspace_.resize((bytes + sizeof(cache_line) - 1) / sizeof(cache_line));
+    workspace_ = tern::aligned_bytes(bytes);
   }
 
   /// Evaluates a batch: x [images x inputs] gives scores [images x classes], valid until the next call. Allocates nothing.
   tern::matrix_view<const float> operator()(tern::matrix_view<const float> x) {
     for (std::size_t l = 0; l < layers_.size(); ++l) {
       const tern::matrix_view<float> y(outputs_[l].data(), x.rows(), outputs_[l].cols());
-      layers_[l](x, y, std::as_writable_bytes(std::span(workspace_)));
+      layers_[l](x, y, workspace_);
       if (l + 1 < layers_.size())
         for (float& value : std::span(y.data(), y.rows() * y.cols())) value = std::max(value, 0.0f);
       x = y;
@@ -48,13 +48,9 @@ class packed_mlp {
   const std::vector<Layer>& layers() const { return layers_; }
 
  private:
-  struct alignas(64) cache_line {
-    std::byte bytes[64];
-  };
-
   std::vector<Layer> layers_;
   std::vector<tern::matrix<float>> outputs_;
-  std::vector<cache_line> workspace_;
+  tern::aligned_bytes workspace_;
 };
 
 }  // namespace demo

@@ -99,6 +99,13 @@ constexpr std::size_t checked_product(std::size_t a, std::size_t b) {
   return a * b;
 }
 
+/// a + b, checked in the same way.
+constexpr std::size_t checked_sum(std::size_t a, std::size_t b) {
+  constexpr std::size_t most = static_cast<std::size_t>(-1) / 2;
+  if (a > most || b > most - a) fail<range_error>({"size ", a, " + ", b, " does not fit memory"});
+  return a + b;
+}
+
 constexpr std::size_t ceil_div(std::size_t a, std::size_t b) { return a / b + (a % b != 0); }
 constexpr std::size_t round_up(std::size_t a, std::size_t b) { return ceil_div(a, b) * b; }
 

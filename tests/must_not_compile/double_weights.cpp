@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: MIT
 // Nothing is narrowed silently: a matrix of doubles is cast by its owner.
 // expect: real_element
-#include <tern/eigen.hpp>
-#include <tern/tern.hpp>
+#include <tern/quantize/weights.hpp>
 
-auto layer_from(const Eigen::MatrixXd& w) {
 #if MUST_NOT_COMPILE
-  return tern::bit_linear::from_float(w);
+using element = double;
 #else
-  return tern::bit_linear::from_float(w.cast<float>());
+using element = float;
 #endif
-}
+
+auto quantize(const tern::matrix<element>& w) { return tern::quantize_absmean(w); }

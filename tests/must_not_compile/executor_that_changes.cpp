@@ -3,13 +3,15 @@
 // expect: e\.parallel_for\(n, f\)
 #include <tern/matmul.hpp>
 
+#if MUST_NOT_COMPILE
+#define TERN_TEST_CONST
+#else
+#define TERN_TEST_CONST const
+#endif
+
 struct mine {
   std::size_t concurrency() const { return 2; }
-#if MUST_NOT_COMPILE
-  void parallel_for(std::size_t n, auto&& f) {
-#else
-  void parallel_for(std::size_t n, auto&& f) const {
-#endif
+  void parallel_for(std::size_t n, auto&& f) TERN_TEST_CONST {
     for (std::size_t i = 0; i < n; ++i) f(i);
   }
 };

@@ -39,7 +39,8 @@ std::string difference(tern::matrix_view<const T> x) {
     if (q.scale(m) != scale) return where + ": scale";
     std::int32_t sum = 0;
     for (std::size_t k = 0; k < q.view().row_stride(); ++k) {
-      if (k % 16 == 0 && k <= x.cols() && q.view().prefix(m)[k / 16] != sum) return where + ": sum to " + std::to_string(k);
+      if (k % 16 == 0 && k <= x.cols() && q.view().prefix(m)[k / 16] != sum)
+        return where + ": sum to " + std::to_string(k);
       const std::int8_t code = k < x.cols() ? codes[k] : std::int8_t{0};
       if (q.code(m, k) != code) return where + ": code " + std::to_string(k);
       sum += code;
@@ -173,7 +174,9 @@ TEST_CASE("quantize_activations: a workspace too small or misaligned is refused"
   const tern::matrix<float> x(3, 40);
   tern::aligned_bytes memory(tern::activations_view::storage_bytes(3, 40) + 64);
   const std::span<std::byte> bytes = memory;
-  const auto quantize = [&](std::span<std::byte> storage) { quantize_activations(tern::isa::scalar{}, x.view(), storage); };
+  const auto quantize = [&](std::span<std::byte> storage) {
+    quantize_activations(tern::isa::scalar{}, x.view(), storage);
+  };
   CHECK_NOTHROW(quantize(bytes));
   CHECK_THROWS_AS(quantize(bytes.first(bytes.size() - 65)), tern::shape_error);
   CHECK_THROWS_AS(quantize(bytes.subspan(4)), tern::shape_error);
@@ -206,9 +209,9 @@ TEST_CASE("quantize_activations_zero_point: the rule, on both sides of zero and 
   };
   using expected = std::tuple<float, int, std::vector<int>>;
   CHECK(quantize({-100, 155, 0, 0.5f, 1.5f}) == expected(1.0f, -28, {-128, 127, -28, -28, -26}));
-  CHECK(quantize({10, 255, 11}) == expected(1.0f, -128, {-118, 127, -117}));      // widened to hold 0
+  CHECK(quantize({10, 255, 11}) == expected(1.0f, -128, {-118, 127, -117}));  // widened to hold 0
   CHECK(quantize({-510, -2}) == expected(2.0f, 127, {-128, 126}));
-  CHECK(quantize({3, 3}) == expected(3.0f / 255.0f, -128, {127, 127}));           // a constant is the end of the range
+  CHECK(quantize({3, 3}) == expected(3.0f / 255.0f, -128, {127, 127}));  // a constant is the end of the range
   CHECK(quantize({-3, -3}) == expected(3.0f / 255.0f, 127, {-128, -128}));
   CHECK(quantize({0, 0, -0.0f}) == expected(1.0f, 0, {0, 0, 0}));
   CHECK(quantize({}) == expected(1.0f, 0, {}));
@@ -247,7 +250,8 @@ TEST_CASE("dequantize: activations back to floats", "[quantize]") {
   const auto symmetric = quantized_activations::from_codes(codes.view(), values{0.5f, 0.1f});
   CHECK(dequantize(symmetric)(0, 0) == -64.0f);
   CHECK(dequantize(symmetric)(1, 0) == 3.0f * 0.1f);
-  const auto affine = quantized_activations::from_codes(codes.view(), values{0.5f, 0.1f}, std::vector<std::int32_t>{127, -1});
+  const auto affine =
+      quantized_activations::from_codes(codes.view(), values{0.5f, 0.1f}, std::vector<std::int32_t>{127, -1});
   CHECK(dequantize(affine)(0, 0) == -127.5f);
   CHECK(dequantize(affine)(1, 1) == 0.1f);
 }

@@ -69,7 +69,7 @@ TEST_CASE("decompose: by hand", "[quantize]") {
   CHECK(tern::dequantize(q)(0, 0) == 3);
 }
 
-/// Absmean keeps only |r| > gamma / 2, so that |r - gamma t| <= |r| for each weight, in float too, as rounding is monotonic.
+/// Absmean keeps only |r| > gamma / 2, so |r - gamma t| <= |r| for each weight, in float too, as rounding is monotonic.
 TEST_CASE("decompose: no plane makes any weight worse", "[quantize]") {
   const unsigned seed = GENERATE(range(2u, 12u));
   const auto w = draw(5, 64, seed);
@@ -107,7 +107,8 @@ TEST_CASE("decompose: gammas per tensor and per group", "[quantize]") {
       for (std::size_t k = 0; k < 50; ++k)
         left(n, k) = w(n, k) - dequantize(first)(n, k);  // one plane: code * scale, exact
     const auto second = tern::quantize_absmean(left, granularity);
-    CHECK(std::equal(second.scales.begin(), second.scales.end(), q.scales.begin() + static_cast<std::ptrdiff_t>(first.scales.size())));
+    CHECK(std::equal(second.scales.begin(), second.scales.end(),
+                     q.scales.begin() + static_cast<std::ptrdiff_t>(first.scales.size())));
     CHECK(std::equal(second.codes.begin(), second.codes.end(), q.code_row(1, 0)));
   }
 }

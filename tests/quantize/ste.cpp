@@ -9,7 +9,8 @@ TEST_CASE("fake_quantize: what the quantised network computes with", "[quantize]
   const tern::matrix<float> x(2, 3, {254, 3, -1, 0, 0, 0});
   const auto y = tern::fake_quantize_activations(x);
   CHECK(y.rows() == 2);
-  CHECK(std::vector<float>(y.data(), y.data() + 6) == std::vector<float>{254, 4, 0, 0, 0, 0});  // steps of 2, ties to even
+  CHECK(std::vector<float>(y.data(), y.data() + 6) ==
+        std::vector<float>{254, 4, 0, 0, 0, 0});  // steps of 2, ties to even
 
   const tern::matrix<float> w(2, 2, {4, -1, -3, 0});
   const auto per_tensor = tern::fake_quantize_absmean(w);  // gamma 2

@@ -21,10 +21,14 @@ struct slice {
   std::vector<int> codes;
 };
 
-int clamp_rint(float x, int low, int high) { return static_cast<int>(std::clamp(std::rint(x), float(low), float(high))); }
+int clamp_rint(float x, int low, int high) {
+  return static_cast<int>(std::clamp(std::rint(x), float(low), float(high)));
+}
 
 struct absmax {
-  static constexpr auto quantize = [](const auto& w, auto granularity) { return tern::quantize_absmax(w, granularity); };
+  static constexpr auto quantize = [](const auto& w, auto granularity) {
+    return tern::quantize_absmax(w, granularity);
+  };
   static slice rule(const std::vector<float>& w) {
     float am = 0;
     for (const float x : w) am = std::max(am, std::fabs(x));
@@ -34,7 +38,9 @@ struct absmax {
   }
 };
 struct zero_point {
-  static constexpr auto quantize = [](const auto& w, auto granularity) { return tern::quantize_zero_point(w, granularity); };
+  static constexpr auto quantize = [](const auto& w, auto granularity) {
+    return tern::quantize_zero_point(w, granularity);
+  };
   static slice rule(const std::vector<float>& w) {
     float least = 0, most = 0;
     for (const float x : w) least = std::min(least, x), most = std::max(most, x);
@@ -46,7 +52,9 @@ struct zero_point {
   }
 };
 struct absmean {
-  static constexpr auto quantize = [](const auto& w, auto granularity) { return tern::quantize_absmean(w, granularity); };
+  static constexpr auto quantize = [](const auto& w, auto granularity) {
+    return tern::quantize_absmean(w, granularity);
+  };
   static slice rule(const std::vector<float>& w) {
     double sum = 0;
     for (const float x : w) sum += std::fabs(static_cast<double>(x));
@@ -111,8 +119,8 @@ std::vector<int> as_ints(const std::vector<std::int8_t>& codes) { return {codes.
 
 TEMPLATE_LIST_TEST_CASE("weights: every slice by the rule, a short last group too", "[quantize]", quantizers) {
   const std::size_t rows = GENERATE(as<std::size_t>(), 0, 1, 6), cols = GENERATE(as<std::size_t>(), 0, 1, 16, 20, 37);
-  const auto granularity = GENERATE(as<tern::granularity>(), tern::per_tensor, tern::per_channel, tern::per_group(1), tern::per_group(5),
-                                    tern::per_group(16), tern::per_group(64));
+  const auto granularity = GENERATE(as<tern::granularity>(), tern::per_tensor, tern::per_channel, tern::per_group(1),
+                                    tern::per_group(5), tern::per_group(16), tern::per_group(64));
   const auto w = draw(rows, cols);
   INFO(rows << "x" << cols << " in groups of " << granularity.group);
   check_same(TestType::quantize(w, granularity), expected<TestType>(w, granularity));

@@ -37,7 +37,8 @@ static_assert(tern::real_matrix<decltype(Eigen::MatrixXf() + Eigen::MatrixXf())>
 static_assert(!tern::real_matrix<Eigen::MatrixXd> && !tern::real_matrix<Eigen::MatrixXi>);
 static_assert(!tern::real_matrix<std::vector<float>> && !tern::real_matrix<tern::matrix<std::int8_t>>);
 
-static_assert(tern::output_matrix<tern::matrix_view<std::int32_t>> && tern::output_matrix<tern::matrix<tern::bfloat16>&>);
+static_assert(tern::output_matrix<tern::matrix_view<std::int32_t>> &&
+              tern::output_matrix<tern::matrix<tern::bfloat16>&>);
 static_assert(!tern::output_matrix<tern::matrix<double>> && !tern::output_matrix<Eigen::MatrixXd>);
 
 static_assert(std::is_trivially_copyable_v<tern::half> && sizeof(tern::half) == 2 && sizeof(tern::bfloat16) == 2);

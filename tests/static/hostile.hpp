@@ -21,9 +21,11 @@ TERN_TEST_GREEDY(load);
 TERN_TEST_GREEDY(store);
 TERN_TEST_GREEDY(run_product);
 TERN_TEST_GREEDY(check_product);
-TERN_TEST_GREEDY(matmul);
 TERN_TEST_GREEDY(weights);
 TERN_TEST_GREEDY(view);
+TERN_TEST_GREEDY(unpack);
+TERN_TEST_GREEDY(dequantize);
+TERN_TEST_GREEDY(quantize_activations);
 #undef TERN_TEST_GREEDY
 
 template <class T>
@@ -31,8 +33,8 @@ void operator&(T&&) = delete;
 template <class T, class U>
 void operator,(T&&, U&&) = delete;
 
-/// Two levels -8 .. 7 a byte. Unlike the library's codecs it carries a state, which is not the default one where it matters,
-/// and its zero level is no zero byte.
+/// Two levels -8 .. 7 a byte. Unlike the library's codecs it carries a state, which is not the default one where it
+/// matters, and its zero level is no zero byte.
 struct codec {
   static constexpr std::string_view name() { return "hostile"; }
   static constexpr std::size_t fold = 2;

@@ -18,7 +18,8 @@ constexpr bool round_trips(std::array<std::int8_t, Codec::fold> levels) {
 static_assert(round_trips<tern::i2>({1, 0, -1, -2}));
 static_assert(round_trips<tern::b3>({1, 0, -1, -1, 1}));
 static_assert(round_trips<tern::i8>({-128}));
-static_assert(tern::block_inputs<tern::i2> == 16 && tern::block_inputs<tern::b3> == 20 && tern::block_inputs<tern::i8> == 4);
+static_assert(tern::block_inputs<tern::i2> == 16 && tern::block_inputs<tern::b3> == 20 &&
+              tern::block_inputs<tern::i8> == 4);
 static_assert(tern::block_bytes == 64);
 
 /// A 4 x 4 product through packed levels: encode W, decode, multiply.
@@ -52,7 +53,8 @@ static_assert(tern::max_inputs(false, false) == 131071);
 static_assert(tern::max_inputs(true, false) == 65793 && tern::max_inputs(false, true) == 65793);
 static_assert(tern::max_inputs(true, true) == 33025);
 
-static_assert(tern::half(1.0f).bits == 0x3C00 && tern::half(-2.0f).bits == 0xC000 && tern::half(65520.0f).bits == 0x7C00);
+static_assert(tern::half(1.0f).bits == 0x3C00 && tern::half(-2.0f).bits == 0xC000 &&
+              tern::half(65520.0f).bits == 0x7C00);
 static_assert(tern::half(0x1p-24f).bits == 1 && tern::half(1.0f + 0x1p-11f).bits == 0x3C00);  // a tie, to even
 static_assert(tern::half(1.0f + 3 * 0x1p-11f).bits == 0x3C02);
 static_assert(static_cast<float>(tern::half(0.333251953125f)) == 0.333251953125f);

@@ -14,8 +14,8 @@ using tern::kernel::float_view;
 using tern::kernel::kernel_for;
 
 template <class Isa, class Codec, class Expected>
-constexpr bool serves = std::is_same_v<kernel_for<Isa, activations_view, Codec>, Expected> &&
-                        std::is_same_v<kernel_for<Isa, float_view, Codec>, Expected>;
+constexpr bool serves = std::is_same_v<kernel_for<Isa, activations_view, Codec>, Expected>&&
+    std::is_same_v<kernel_for<Isa, float_view, Codec>, Expected>;
 
 using tern::isa::scalar;
 static_assert(serves<scalar, i2, scalar>);

@@ -35,7 +35,8 @@ void for_all_groups(F&& f) {
 
 }  // namespace
 
-TEMPLATE_LIST_TEST_CASE("codec: every group of levels round trips, each to a byte of its own", "[codec]", tern::codecs) {
+TEMPLATE_LIST_TEST_CASE("codec: every group of levels round trips, each to a byte of its own", "[codec]",
+                        tern::codecs) {
   std::set<std::uint8_t> bytes;
   std::size_t groups = 0, wrong = 0;
   for_all_groups<TestType>([&](const group<TestType>& levels) {
@@ -58,8 +59,8 @@ TEMPLATE_LIST_TEST_CASE("codec: every byte decodes to legal levels, so a mapped 
     }
 }
 
-// The golden bytes below are on users' disks. They are derived by hand from the table in codec.hpp, and may be changed only
-// together with the version of the format, never to make a test pass.
+// The golden bytes below are on users' disks. They are derived by hand from the table in codec.hpp, and may be changed
+// only together with the version of the format, never to make a test pass.
 
 TEST_CASE("codec i2: golden bytes", "[codec][golden]") {
   const auto byte = [](group<tern::i2> levels) { return tern::i2{}.encode(levels.data()); };

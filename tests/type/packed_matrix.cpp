@@ -40,7 +40,7 @@ void append(std::vector<std::byte>& out, const auto& value) {
 }
 void pad(std::vector<std::byte>& out) { out.resize((out.size() + 63) / 64 * 64); }
 
-/// The storage of q written byte after byte from the table in packed_matrix.hpp and nothing else: sections one after the
+/// The storage of q written byte after byte from the table in packed_matrix.hpp and nothing else: one section after the
 /// other, in each section panels, planes, groups or blocks, rows; zeros wherever W has no element.
 template <class Codec>
 std::vector<std::byte> expected_storage(const quantized_matrix& q, scale_type scales, bool sums) {
@@ -112,7 +112,8 @@ std::vector<std::byte> hex(std::initializer_list<unsigned> head, std::size_t siz
 
 template <class Codec>
 std::vector<std::byte> section(const packed_matrix<Codec>& w, std::size_t begin, std::size_t end) {
-  return {w.storage().begin() + static_cast<std::ptrdiff_t>(begin), w.storage().begin() + static_cast<std::ptrdiff_t>(end)};
+  return {w.storage().begin() + static_cast<std::ptrdiff_t>(begin),
+          w.storage().begin() + static_cast<std::ptrdiff_t>(end)};
 }
 
 /// 2 x 6, of which the golden bytes are made.
@@ -125,11 +126,12 @@ quantized_matrix golden_matrix() {
 
 }  // namespace
 
-TEMPLATE_LIST_TEST_CASE("packed_matrix: the bytes of the layout, and back, for every shape and format", "[packed_matrix]",
-                        tern::codecs) {
+TEMPLATE_LIST_TEST_CASE("packed_matrix: the bytes of the layout, and back, for every shape and format",
+                        "[packed_matrix]", tern::codecs) {
   const std::size_t cols = GENERATE(as<std::size_t>(), 0, 1, 3, 4, 15, 16, 17, 19, 20, 21, 33, 40, 59, 80);
   const std::size_t group = GENERATE(as<std::size_t>(), 0, 1, 2, 3) * TestType::group_multiple;
-  const auto granularity = group == 0 ? GENERATE(as<tern::granularity>(), tern::per_tensor, tern::per_channel) : tern::per_group(group);
+  const auto granularity =
+      group == 0 ? GENERATE(as<tern::granularity>(), tern::per_tensor, tern::per_channel) : tern::per_group(group);
   const auto scales = GENERATE(scale_type::float32, scale_type::float16, scale_type::bfloat16);
   std::mt19937 random(static_cast<unsigned>(cols));
   for (const std::size_t rows : std::vector<std::size_t>{0, 1, 15, 16, 17, 33})
@@ -170,13 +172,14 @@ TEMPLATE_LIST_TEST_CASE("packed_matrix: elements, scales and zero points by inde
   CHECK(wrong == 0);
 }
 
-// Golden bytes of whole matrices: on users' disks, derived by hand. They may be changed only together with the version of
-// the format, never to make a test pass.
+// Golden bytes of whole matrices: on users' disks, derived by hand. They may be changed only together with the version
+// of the format, never to make a test pass.
 
 TEST_CASE("packed_matrix: golden bytes in i2", "[packed_matrix][golden]") {
   const packed_matrix<tern::i2> w(golden_matrix(), {scale_type::float32, true});
   REQUIRE(w.storage_bytes() == 3 * 64);
-  // Row 0, inputs 0 and 4: 1, 0 -> 0x01; 1 and 5: -1, -1 -> 0x0F; 2: 0; 3: 1. Row 1: -1, 1 -> 0x07 twice; -1 -> 0x03; 0.
+  // Row 0, inputs 0 and 4: 1, 0 -> 0x01; 1 and 5: -1, -1 -> 0x0F; 2: 0; 3: 1.
+  // Row 1: -1, 1 -> 0x07 twice; -1 -> 0x03; 0.
   CHECK(section(w, 0, 64) == hex({0x01, 0x0F, 0x00, 0x01, 0x07, 0x07, 0x03, 0x00}, 64));
   CHECK(section(w, 64, 128) == hex({0x00, 0x00, 0x00, 0x3F, 0x00, 0x00, 0xC0, 0x3F}, 64));
   CHECK(section(w, 128, 192) == hex({0x00, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0xFF, 0xFF}, 64));
@@ -185,7 +188,8 @@ TEST_CASE("packed_matrix: golden bytes in i2", "[packed_matrix][golden]") {
 TEST_CASE("packed_matrix: golden bytes in b3", "[packed_matrix][golden]") {
   const packed_matrix<tern::b3> w(golden_matrix(), {scale_type::float16});
   REQUIRE(w.storage_bytes() == 2 * 64);
-  // Row 0: digits 21111 = 202 -> 213; 00111 = 13 -> 14; 11111 -> 128; 21111. Row 1: 02111 = 67 -> 71 twice; 01111 = 40 -> 43; 128.
+  // Row 0: digits 21111 = 202 -> 213; 00111 = 13 -> 14; 11111 -> 128; 21111.
+  // Row 1: 02111 = 67 -> 71 twice; 01111 = 40 -> 43; 128.
   CHECK(section(w, 0, 64) == hex({213, 14, 128, 213, 71, 71, 43, 128}, 64, 128));
   CHECK(section(w, 64, 128) == hex({0x00, 0x38, 0x00, 0x3E}, 64));
 }
@@ -263,11 +267,13 @@ TEST_CASE("packed_view: a wrong size or place is refused", "[packed_matrix]") {
   const std::vector<std::byte> larger(w.storage_bytes() + 64);
   using view = packed_view<tern::i2>;
   CHECK_THROWS_AS(view(w.storage().first(w.storage_bytes() - 1), w.format()), tern::shape_error);
-  CHECK_THROWS_WITH(view(w.storage().first(511), w.format()), "packed_view: 17x50 in codec i2 takes 640 bytes, not 511");
+  CHECK_THROWS_WITH(view(w.storage().first(511), w.format()),
+                    "packed_view: 17x50 in codec i2 takes 640 bytes, not 511");
   CHECK_THROWS_AS(view(foreign_memory(larger).bytes(), w.format()), tern::shape_error);
   const std::size_t offset = GENERATE(as<std::size_t>(), 1, 4, 16, 32);
   CHECK_THROWS_AS(view(foreign_memory(w.storage(), offset).bytes(), w.format()), tern::shape_error);
-  CHECK_THROWS_WITH(view(foreign_memory(w.storage(), offset).bytes(), w.format()), tern_test::contains("aligned to 64"));
+  CHECK_THROWS_WITH(view(foreign_memory(w.storage(), offset).bytes(), w.format()),
+                    tern_test::contains("aligned to 64"));
 }
 
 /// Sizes come from files: no header may make a small buffer look large enough.
@@ -282,15 +288,17 @@ TEST_CASE("packed_view: formats that no memory can hold are refused", "[packed_m
   CHECK_THROWS_AS(view(bytes, {.rows = 1, .cols = 16, .planes = 0}), tern::range_error);
   // Four sections, each below 2^63, of 4 + 4 + 1 + 4 bytes for each of 2^64 / 13 rows: a sum that wraps to 208 at most.
   constexpr std::size_t rows = (std::size_t(-1) / 13 / 16 + 1) * 16;
-  CHECK_THROWS_AS(view::storage_bytes({rows, 16, 1, tern::per_group(16), scale_type::float32, true, true}), tern::range_error);
+  CHECK_THROWS_AS(view::storage_bytes({rows, 16, 1, tern::per_group(16), scale_type::float32, true, true}),
+                  tern::range_error);
 }
 
 TEMPLATE_LIST_TEST_CASE("packing: groups that cut a block are refused", "[packed_matrix]", tern::codecs) {
   const std::size_t group = GENERATE(as<std::size_t>(), 1, 4, 15, 17, 24, 30);
   const quantized_matrix q(1, 4, 120, tern::per_group(group));
   CHECK_THROWS_AS(packed_matrix<TestType>(q), tern::range_error);
-  CHECK_THROWS_WITH(packed_matrix<TestType>(q), tern_test::contains(std::string(TestType::name()) + " are multiples of " +
-                                                                    std::to_string(TestType::group_multiple)));
+  CHECK_THROWS_WITH(packed_matrix<TestType>(q),
+                    tern_test::contains(std::string(TestType::name()) + " are multiples of " +
+                                        std::to_string(TestType::group_multiple)));
   CHECK_THROWS_WITH(packed_matrix<TestType>(q), tern_test::contains("not " + std::to_string(group)));
 }
 
@@ -298,8 +306,8 @@ TEST_CASE("packing: codes outside of the codec are refused, with their place", "
   quantized_matrix q(3, 5, 7, tern::per_channel);
   q.code_row(2, 4)[6] = static_cast<std::int8_t>(GENERATE(2, -3, 127, -128));
   CHECK_THROWS_AS(packed_matrix<tern::i2>(q), tern::range_error);
-  CHECK_THROWS_WITH(packed_matrix<tern::i2>(q),
-                    tern_test::contains("pack: code " + std::to_string(q.codes.back()) + " at plane 2, row 4, column 6"));
+  CHECK_THROWS_WITH(packed_matrix<tern::i2>(q), tern_test::contains("pack: code " + std::to_string(q.codes.back()) +
+                                                                    " at plane 2, row 4, column 6"));
   CHECK_THROWS_AS(packed_matrix<tern::b3>(q), tern::range_error);
   CHECK_NOTHROW(packed_matrix<tern::i8>(q));
   q.code_row(2, 4)[6] = -2;
@@ -334,7 +342,8 @@ TEST_CASE("packing: scales that are not finite, or not in 16 bits, are refused",
 TEST_CASE("packing: scales in 16 bits are the rounded ones", "[packed_matrix]") {
   quantized_matrix q(1, 1, 4, tern::per_channel);
   q.scales = {0.1f};
-  CHECK(packed_matrix<tern::i2>(q, {scale_type::float16}).view().scale(0, 0, 0) == static_cast<float>(tern::half(0.1f)));
+  CHECK(packed_matrix<tern::i2>(q, {scale_type::float16}).view().scale(0, 0, 0) ==
+        static_cast<float>(tern::half(0.1f)));
   CHECK(packed_matrix<tern::i2>(q, {scale_type::bfloat16}).view().scale(0, 0, 0) ==
         static_cast<float>(tern::bfloat16(0.1f)));
 }

@@ -79,7 +79,8 @@ TEST_CASE("activations: padding is zero, fresh activations are zeros with scale 
 }
 
 TEST_CASE("activations: sections do not overlap and end where the storage does", "[activations]") {
-  const std::size_t tokens = GENERATE(as<std::size_t>(), 1, 2, 15, 16, 17), inputs = GENERATE(as<std::size_t>(), 0, 1, 64, 130);
+  const std::size_t tokens = GENERATE(as<std::size_t>(), 1, 2, 15, 16, 17),
+                    inputs = GENERATE(as<std::size_t>(), 0, 1, 64, 130);
   quantized_activations x(tokens, inputs, true);
   const activations_view& v = x.view();
   const auto at = [&](const void* p) { return static_cast<const std::byte*>(p) - x.storage().data(); };
@@ -120,7 +121,8 @@ TEST_CASE("activations: from_codes refuses what does not fit", "[activations]") 
 
 TEST_CASE("activations: copies are their own, moves keep the memory", "[activations]") {
   const auto codes = draw_codes(2, 30);
-  auto original = quantized_activations::from_codes(codes.view(), std::vector<float>{2, 3}, std::vector<std::int32_t>{4, 5});
+  auto original =
+      quantized_activations::from_codes(codes.view(), std::vector<float>{2, 3}, std::vector<std::int32_t>{4, 5});
   quantized_activations copy = original;
   original.view().codes(1)[7] = static_cast<std::int8_t>(codes(1, 7) + 1);
   original.view().scale(1) = 9;

@@ -87,5 +87,6 @@ TEST_CASE("quantized_matrix: from codes [out x in] and gamma [out]", "[quantized
   CHECK(q.granularity == tern::per_channel);
   CHECK(q.planes == 1);
   CHECK_THROWS_AS(quantized_matrix::from_codes({codes, 2, 3, 4}, std::span(gamma).first(1)), tern::shape_error);
-  CHECK(quantized_matrix::from_codes({codes, 2, 3, 4}, std::span(gamma).first(1), tern::per_tensor).scale(0, 1, 0) == 0.5f);
+  CHECK(quantized_matrix::from_codes({codes, 2, 3, 4}, std::span(gamma).first(1), tern::per_tensor).scale(0, 1, 0) ==
+        0.5f);
 }

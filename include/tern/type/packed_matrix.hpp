@@ -129,6 +129,7 @@ class packed_view {
 
   static sections section_ends(const packed_format& f) {
     using detail::checked_product;
+    using detail::checked_sum;
     using detail::round_up;
     if (f.planes == 0) detail::fail<range_error>({"packed_view: planes must be at least 1"});
     const std::size_t group = f.granularity.group;
@@ -143,9 +144,9 @@ class packed_view {
     const std::size_t sum_count = checked_product(checked_product(panels, runs), panel_rows);
     sections end{};
     end.codes = checked_product(checked_product(panels, f.planes), checked_product(blocks, block_bytes));
-    end.scales = end.codes + round_up(checked_product(scale_count, bytes_of(f.scales)), 64);
-    end.zeros = end.scales + (f.has_zeros ? round_up(scale_count, 64) : 0);
-    end.sums = end.zeros + (f.has_sums ? checked_product(sum_count, sizeof(std::int32_t)) : 0);
+    end.scales = checked_sum(end.codes, round_up(checked_product(scale_count, bytes_of(f.scales)), 64));
+    end.zeros = checked_sum(end.scales, f.has_zeros ? round_up(scale_count, 64) : 0);
+    end.sums = checked_sum(end.zeros, f.has_sums ? checked_product(sum_count, sizeof(std::int32_t)) : 0);
     return end;
   }
   std::size_t run(std::size_t panel, std::size_t plane, std::size_t group) const {
@@ -284,8 +285,9 @@ packed_matrix<Codec>::packed_matrix(const quantized_matrix& q, const pack_option
             detail::fail<range_error>({"pack: the scale of plane ", p, ", row ", n, ", group ", g, " is not finite"});
           detail::store_scale(writable(view_.scales(panel, p, g)) + r * bytes_of(format.scales), format.scales, scale);
           if (!detail::is_finite(view_.scale(p, n, g)))
-            detail::fail<range_error>(
-                {"pack: scale ", scale, " of plane ", p, ", row ", n, ", group ", g, " is too large for binary16"});
+            detail::fail<range_error>({"pack: scale ", scale, " of plane ", p, ", row ", n, ", group ", g,
+                                       " is too large for ",
+                                       format.scales == scale_type::float16 ? "binary16" : "bfloat16"});
           if (format.has_zeros) writable(view_.zeros(panel, p, g))[r] = q.zero(p, n, g);
         }
       }
@@ -339,6 +341,7 @@ class ternary_matrix : public packed_matrix<Codec> {
 
   /// Checks that q holds trits in at most `most_planes` planes, without zero points.
   static void check(const quantized_matrix& q, std::size_t most_planes) {
+    q.check();
     if (q.planes > most_planes)
       detail::fail<shape_error>({"ternary_matrix: one plane, not ", q.planes, "; use multi_ternary_matrix"});
     if (!q.zeros.empty()) detail::fail<shape_error>({"ternary_matrix: trits have no zero points"});
