@@ -74,7 +74,7 @@ chart chart_of(const std::vector<result>& rows, const std::string& data) {
   chart chart{.title = data + ": what the bits of a weight buy",
               .x_label = "bits stored per weight, scales included",
               .x_ticks = {2, 4, 8, 16, 32},
-              .panels = {{.title = "test accuracy, %", .least = 99, .most = 100},
+              .panels = {{.title = "test accuracy, %"},
                          {.title = "signal-to-noise ratio of the weights, dB", .least = 0, .most = 10}},
               .series = {{.name = "float", .colour = "#333333", .shape = marker::square},
                          {.name = "INT8 absmax", .colour = "#0072b2", .shape = marker::circle},

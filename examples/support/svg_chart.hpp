@@ -34,8 +34,9 @@ struct chart_series {
 
 struct chart_panel {
   std::string title;
-  double least = 0;  ///< the y axis holds at least the range from least to most
-  double most = 0;
+  /// What the y axis holds besides the points; nothing by default.
+  double least = std::numeric_limits<double>::infinity();
+  double most = -std::numeric_limits<double>::infinity();
 };
 
 struct chart {
@@ -120,9 +121,9 @@ class svg_writer {
       if ((most - least) / step > most_ticks) step = candidate;
     double low = step * std::floor(least / step);
     if (least < panel.least && least - low < step / 2) low -= step;  // room for the label of the lowest point
-    const double high = step * std::ceil(most / step);
+    const double high = std::max(low + step, step * std::ceil(most / step));
 
-    constexpr double room = 1.25;
+    constexpr double room = 1.4;
     const double x_low = std::log(chart_.x_ticks.front() / room);
     const double x_high = std::log(chart_.x_ticks.back() * room);
     const auto x_of = [&](double x) { return left + (std::log(x) - x_low) / (x_high - x_low) * panel_width; };

@@ -45,7 +45,6 @@ template <class Weights>
 class linear {
  public:
   using weights_type = Weights;
-  using quantizer = weight_quantizer<Weights>;
 
   linear() = default;
   /// From packed weights, [N x K], and a bias, [N] or empty.
@@ -62,11 +61,12 @@ class linear {
   /// From float weights [N x K] by the layer's own method: absmean per tensor for bit_linear, greedy planes per channel for
   /// multi_ternary_linear, absmax per channel for int8_linear.
   /// @param bias  [N] or empty: anything with begin() and end()
-  template <class Tu = tu_tag, real_matrix M, class Bias = std::vector<float>>
+  template <class Tu = tu_tag, real_matrix M, class Bias = std::vector<float>,
+            class Quantizer = weight_quantizer<Weights>>
   static linear from_float(const M& w, const Bias& bias = {},
-                           const typename quantizer::options& options = quantizer::defaults,
+                           const typename Quantizer::options& options = Quantizer::defaults,
                            const pack_options& pack = {}) {
-    return linear(quantizer::quantize(w, options), std::vector<float>(bias.begin(), bias.end()), pack);
+    return linear(Quantizer::quantize(w, options), std::vector<float>(bias.begin(), bias.end()), pack);
   }
 
   std::size_t in_features() const { return weights_.cols(); }

@@ -37,9 +37,9 @@ template <isa_tag Isa, class X, codec Codec, executor Executor>
 void run_product(Isa isa, const kernel::product<X, Codec>& a, const Executor& ex) {
   const std::size_t tokens = a.x.rows(), panels = a.w.panels();
   if (tokens == 0 || panels == 0) return;
-  const std::size_t threads = std::max<std::size_t>(1, ex.concurrency());
-  const std::size_t panel_parts = std::min(panels, threads);
-  const std::size_t token_parts = std::min(tokens, threads / panel_parts);
+  const std::size_t threads = detail::greater(std::size_t{1}, ex.concurrency());
+  const std::size_t panel_parts = detail::lesser(panels, threads);
+  const std::size_t token_parts = detail::lesser(tokens, threads / panel_parts);
   const auto part = [&](std::size_t i) {
     const std::size_t m = i / panel_parts, n = i % panel_parts;
     kernel::run_tile(isa, a,

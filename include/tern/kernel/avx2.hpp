@@ -15,7 +15,6 @@
 
 #include <immintrin.h>
 
-#include <algorithm>  // std::min
 #include <cstring>
 
 #include <tern/isa/detect.hpp>

@@ -5,8 +5,7 @@
 /// levels, sums are int32 at once: nothing can overflow before max_inputs() does, so strips have no bound of their own.
 #pragma once
 
-#include <algorithm>  // std::min
-#include <cmath>      // std::fma, std::rint
+#include <cmath>  // std::fma, std::rint
 #include <cstring>
 
 #include <tern/kernel/product.hpp>
@@ -64,7 +63,7 @@ TERN_INLINE ints magnitude(const floats& a) {
 }
 TERN_INLINE ints add(const ints& a, const ints& b) { TERN_LANES(ints, a.lane[i] + b.lane[i]); }
 TERN_INLINE ints subtract(const ints& a, const ints& b) { TERN_LANES(ints, a.lane[i] - b.lane[i]); }
-TERN_INLINE ints maximum(const ints& a, const ints& b) { TERN_LANES(ints, std::max(a.lane[i], b.lane[i])); }
+TERN_INLINE ints maximum(const ints& a, const ints& b) { TERN_LANES(ints, detail::greater(a.lane[i], b.lane[i])); }
 TERN_INLINE ints low_byte(const ints& a) { TERN_LANES(ints, static_cast<std::int8_t>(a.lane[i] & 255)); }
 TERN_INLINE ints drop_byte(const ints& a) { TERN_LANES(ints, a.lane[i] >> 8); }
 #undef TERN_LANES
@@ -96,7 +95,11 @@ struct decoder {
   template <std::size_t T>
   void dot_tile(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x, std::size_t stride,
                 std::int32_t* acc) const {
-    for (std::size_t t = 0; t < T; ++t, x += stride, acc += panel_rows) {
+    dot_tokens(T, operands, quads, x, stride, acc);
+  }
+  TERN_NOINLINE static void dot_tokens(std::size_t tokens, const std::uint8_t* operands, std::size_t quads,
+                                       const std::int8_t* x, std::size_t stride, std::int32_t* acc) {
+    for (std::size_t t = 0; t < tokens; ++t, x += stride, acc += panel_rows) {
       const auto* w = reinterpret_cast<const std::int8_t*>(operands);
       for (std::size_t q = 0; q < quads; ++q, w += block_bytes)
         for (std::size_t r = 0; r < panel_rows; ++r)

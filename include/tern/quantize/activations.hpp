@@ -22,7 +22,7 @@ template <real_element T>
 std::uint32_t largest_magnitude(const T* x, std::size_t count) {
   std::uint32_t largest = 0;
   for (std::size_t k = 0; k < count; ++k)
-    largest = std::max(largest, std::bit_cast<std::uint32_t>(static_cast<float>(x[k])) & 0x7fffffffu);
+    largest = detail::greater(largest, std::bit_cast<std::uint32_t>(static_cast<float>(x[k])) & 0x7fffffffu);
   return largest;
 }
 
@@ -86,7 +86,7 @@ template <isa_tag Isa, real_element T, executor Executor = serial_executor>
 activations_view quantize_activations(Isa isa, matrix_view<const T> x, std::span<std::byte> storage,
                                       const Executor& ex = {}) {
   activations_view q(storage, x.rows(), x.cols(), false);
-  const std::size_t parts = std::min(x.rows(), std::max<std::size_t>(1, ex.concurrency()));
+  const std::size_t parts = detail::lesser(x.rows(), detail::greater(std::size_t{1}, ex.concurrency()));
   const auto part = [&](std::size_t i) {
     for (std::size_t m = i * x.rows() / parts; m < (i + 1) * x.rows() / parts; ++m)
       q.scale(m) = kernel::run_quantize_row(isa, x.row(m), x.cols(), q.codes(m), q.row_stride(), q.prefix(m));
@@ -117,7 +117,7 @@ quantized_activations quantize_activations_per_tensor(const M& x) {
   const detail::real_view<M> view = rows;
   std::uint32_t largest = 0;
   for (std::size_t m = 0; m < view.rows(); ++m)
-    largest = std::max(largest, detail::largest_magnitude(view.row(m), view.cols()));
+    largest = detail::greater(largest, detail::largest_magnitude(view.row(m), view.cols()));
   if (largest >= 0x7f800000u) detail::fail_not_finite("quantize_activations_per_tensor", view);
   const float am = std::bit_cast<float>(largest);
   const float scale = am < 0x1p-100f ? 1.0f : am / 127.0f;

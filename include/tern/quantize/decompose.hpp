@@ -35,9 +35,8 @@ quantized_matrix decompose(const M& w, const decompose_options& options = {}) {
   quantized_matrix q(options.planes, view.rows(), view.cols(), options.granularity);
   for (std::size_t p = 0; p < q.planes; ++p) {
     const quantized_matrix plane = quantize_absmean(residual, options.granularity);
-    std::copy(plane.codes.begin(), plane.codes.end(), q.code_row(p, 0));
-    std::copy(plane.scales.begin(), plane.scales.end(),
-              q.scales.begin() + static_cast<std::ptrdiff_t>(q.scale_index(p, 0, 0)));
+    for (std::size_t at = 0; at < plane.codes.size(); ++at) q.codes[p * plane.codes.size() + at] = plane.codes[at];
+    for (std::size_t at = 0; at < plane.scales.size(); ++at) q.scales[p * plane.scales.size() + at] = plane.scales[at];
     for (std::size_t n = 0; n < q.rows; ++n)
       for (std::size_t k = 0; k < q.cols; ++k)
         // gamma * t is exact, so contraction to fma cannot change the result.

@@ -32,7 +32,7 @@ quantized_matrix quantize_slices(const char* what, matrix_view<const T> w, granu
   for (std::size_t n = 0; n < q.scale_rows(); ++n) {
     for (std::size_t g = 0; g < q.groups(); ++g) {
       const std::size_t begin = g * q.group_inputs();
-      const std::size_t cols = std::min(q.group_inputs(), w.cols() - begin);
+      const std::size_t cols = detail::lesser(q.group_inputs(), w.cols() - begin);
       const slice_scale slice = rule(matrix_view<const T>(w.row(n) + begin, rows, cols, w.row_stride()),
                                      matrix_view<std::int8_t>(q.code_row(0, n) + begin, rows, cols, w.cols()));
       q.scales[q.scale_index(0, n, g)] = slice.scale;
@@ -45,7 +45,7 @@ quantized_matrix quantize_slices(const char* what, matrix_view<const T> w, granu
 template <real_element T>
 slice_scale absmax_slice(matrix_view<const T> w, matrix_view<std::int8_t> codes) {
   std::uint32_t largest = 0;
-  for (std::size_t n = 0; n < w.rows(); ++n) largest = std::max(largest, largest_magnitude(w.row(n), w.cols()));
+  for (std::size_t n = 0; n < w.rows(); ++n) largest = detail::greater(largest, largest_magnitude(w.row(n), w.cols()));
   const float am = std::bit_cast<float>(largest);
   if (am < 0x1p-100f) return {1.0f};  // codes are zero already
   const float scale = am / 127.0f;
