@@ -7,8 +7,10 @@
 ///     digits --check FILE         no training: stored networks must give exactly the stored results
 #include <CLI/CLI.hpp>
 #include <Eigen/Core>
+#include <algorithm>
 #include <exception>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>

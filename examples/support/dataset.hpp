@@ -4,6 +4,7 @@
 
 #include <Eigen/Core>
 #include <cstddef>
+#include <iterator>
 #include <numeric>
 #include <string>
 #include <vector>

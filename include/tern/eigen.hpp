@@ -55,8 +55,8 @@ struct matrix_traits<M> {
   static auto row_major(const M& m) {
     if constexpr (viewable)
       return in_place<const element_type>(m.data(), m);
-    else if constexpr (is_vector)
-      return copy{row_major_copy(m.derived().reshaped(1, m.size()))};
+    else if constexpr (is_vector && int(M::ColsAtCompileTime) == 1)
+      return copy{row_major_copy(m.transpose())};
     else
       return copy{row_major_copy(m)};
   }

@@ -20,8 +20,6 @@ struct slice_scale {
 template <real_element T, class Rule>
 quantized_matrix quantize_slices(const char* what, matrix_view<const T> w, granularity granularity, bool zeros,
                                  Rule rule) {
-  if (granularity.kind == granularity::sharing::group && granularity.group == 0)
-    fail<range_error>({what, ": a group needs at least one input"});
   for (std::size_t n = 0; n < w.rows(); ++n)
     if (largest_magnitude(w.row(n), w.cols()) >= 0x7f800000u) fail_not_finite(what, w);
 

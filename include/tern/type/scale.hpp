@@ -20,7 +20,10 @@ struct granularity {
   std::size_t group = 0;  // inputs, for sharing::group only
 
   /// Groups in a row of `cols` inputs; never 0, so that an empty row still has a scale.
+  /// Errors: range_error for groups of no inputs.
   constexpr std::size_t groups(std::size_t cols) const {
+    if (kind == sharing::group && group == 0)
+      detail::fail<range_error>({"granularity: a group needs at least one input"});
     return kind == sharing::group && cols != 0 ? detail::ceil_div(cols, group) : 1;
   }
   /// Inputs of one group, `cols` where a row has only one.
