@@ -37,7 +37,8 @@ struct thread_executor {
 
 /// x 1 x 4 {1, 2, 3, 4} and w 1 x 4 {+1, 0, -1, +1}, all scales 1: the header's example. x W^T is {2}.
 tern::quantized_activations example_x(std::size_t tokens = 1, std::span<const std::int32_t> zeros = {}) {
-  return activations(tokens, 4, [](std::size_t, std::size_t k) { return static_cast<int>(k) + 1; }, zeros);
+  return activations(
+      tokens, 4, [](std::size_t, std::size_t k) { return static_cast<int>(k) + 1; }, zeros);
 }
 tern::quantized_matrix example_w(std::size_t outputs = 1, std::size_t planes = 1) {
   tern::quantized_matrix q(planes, outputs, 4, tern::per_channel);
@@ -182,7 +183,8 @@ TEST_CASE("matmul: one input more than int32 can hold is refused", "[matmul]") {
         q.scales = {1.0f};
         if (w_zeros) q.zeros = {3};
         const std::vector<std::int32_t> zeros(x_zeros ? 1 : 0, 5);
-        const auto x = activations(1, inputs, [](std::size_t, std::size_t) { return 1; }, zeros);
+        const auto x = activations(
+            1, inputs, [](std::size_t, std::size_t) { return 1; }, zeros);
         const tern::int8_matrix w(q);
         tern::matrix<float> y(1, 1);
         if (inputs == most)
@@ -223,7 +225,8 @@ TEMPLATE_LIST_TEST_CASE("matmul: executors and batches change no bit", "[matmul]
   TERN_REQUIRE_ISA(TestType);
   for (const std::size_t outputs : sizes{5, 20, 70, 150}) {
     dice d(outputs);
-    const facts f{.tokens = 64, .outputs = outputs, .inputs = 200, .granularity = tern::per_group(80), .planes = 2, .bias = true};
+    const facts f{
+        .tokens = 64, .outputs = outputs, .inputs = 200, .granularity = tern::per_group(80), .planes = 2, .bias = true};
     const problem<tern::i2> p(d, f);
     const auto bits = [](const tern::matrix<float>& y, std::size_t m) {
       std::vector<std::uint32_t> row;

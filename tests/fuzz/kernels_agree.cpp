@@ -2,7 +2,7 @@
 /// Every usable instruction set against the reference on products of any shape, granularity and bytes; aborts on a difference.
 ///
 ///   clang++-16 -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -DTERN_LIBFUZZER -Iinclude -Itests tests/fuzz/kernels_agree.cpp
-///   kernels_agree [CASES] [SEED]    without libFuzzer: that many pseudo-random inputs, 300 unless told
+///   fuzz_kernels_agree [CASES] [SEED]    without libFuzzer: that many pseudo-random inputs, 300 unless told
 #include <cstdio>
 #include <cstdlib>
 
@@ -52,8 +52,10 @@ template <class Codec>
 void run(source& s) {
   facts f{.tokens = s.below(9), .outputs = s.below(100), .inputs = s.below(700)};
   if (s.below(4) == 0) f.tokens += 60;
-  if (s.below(2) != 0) f.granularity = tern::per_group(Codec::group_multiple * (1 + s.below(9)));
-  else if (s.below(2) != 0) f.granularity = tern::per_tensor;
+  if (s.below(2) != 0)
+    f.granularity = tern::per_group(Codec::group_multiple * (1 + s.below(9)));
+  else if (s.below(2) != 0)
+    f.granularity = tern::per_tensor;
   f.scales = static_cast<tern::scale_type>(s.below(3));
   f.planes = 1 + s.below(3);
   f.x_zeros = s.below(2) != 0;
@@ -71,8 +73,8 @@ void run(source& s) {
       {f.outputs, f.inputs, f.planes, f.granularity, f.scales, f.w_zeros, f.x_zeros}));
   const std::span<std::byte> bytes = storage;
   for (std::byte& byte : bytes) byte = static_cast<std::byte>(s.byte());
-  const tern::packed_view<Codec> w(
-      bytes, {f.outputs, f.inputs, f.planes, f.granularity, f.scales, f.w_zeros, f.x_zeros});
+  const tern::packed_view<Codec> w(bytes,
+                                   {f.outputs, f.inputs, f.planes, f.granularity, f.scales, f.w_zeros, f.x_zeros});
   for (std::size_t n = 0; f.x_zeros && n < f.outputs; ++n)
     for (std::size_t p = 0; p < f.planes; ++p)
       for (std::size_t g = 0; g < w.groups(); ++g) {
@@ -83,7 +85,8 @@ void run(source& s) {
 
   std::vector<std::int32_t> zeros(f.x_zeros ? f.tokens : 0);
   for (std::int32_t& zero : zeros) zero = static_cast<std::int8_t>(s.byte());
-  const auto x = activations(f.tokens, f.inputs, [&](std::size_t, std::size_t) { return static_cast<std::int8_t>(s.byte()); }, zeros);
+  const auto x = activations(
+      f.tokens, f.inputs, [&](std::size_t, std::size_t) { return static_cast<std::int8_t>(s.byte()); }, zeros);
   for (std::size_t m = 0; m < f.tokens; ++m) x.view().scale(m) = s.real();
   std::vector<float> bias(f.bias ? f.outputs : 0);
   for (float& b : bias) b = s.real();

@@ -23,7 +23,8 @@ void compare_bytes() {
         const raw_weights<Codec> w(f, [&] { return byte < 0 ? d.byte() : static_cast<std::uint8_t>(byte); });
         for (const int even : {-128, 127}) {
           for (const int odd : {-128, 127}) {
-            const auto x = activations(tokens, inputs, [&](std::size_t, std::size_t k) { return k % 2 != 0 ? odd : even; });
+            const auto x =
+                activations(tokens, inputs, [&](std::size_t, std::size_t k) { return k % 2 != 0 ? odd : even; });
             tern::kernel::product<tern::activations_view, Codec> a{x.view(), w.view(), {}};
             a.y.type = output_type::int32;
             INFO(Codec::name() << " byte " << byte << ", codes " << even << ' ' << odd << ", " << f.text());
@@ -67,10 +68,12 @@ void check_sum(std::int64_t inputs, int code, int zero_x, int level, int zero_w)
   const tern::packed_matrix<Codec> w(q, {.sums = true});
   for (const std::size_t tokens : sizes{1, 3}) {
     const std::vector<std::int32_t> zeros(zero_x != 0 ? tokens : 0, zero_x);
-    const auto x = activations(tokens, depth, [&](std::size_t, std::size_t) { return code; }, zeros);
+    const auto x = activations(
+        tokens, depth, [&](std::size_t, std::size_t) { return code; }, zeros);
     tern::kernel::product<tern::activations_view, Codec> a{x.view(), w.view(), {}};
     a.y.type = output_type::int32;
-    INFO(Codec::name() << ", K " << inputs << ": (" << code << " - " << zero_x << ") (" << level << " - " << zero_w << ")");
+    INFO(Codec::name() << ", K " << inputs << ": (" << code << " - " << zero_x << ") (" << level << " - " << zero_w
+                       << ")");
     CHECK(static_cast<std::int32_t>(computed<Isa>(a).bits(tokens - 1, 0)) == expected);
     CHECK(difference<Isa>(a) == "");
   }
@@ -80,8 +83,8 @@ void check_sum(std::int64_t inputs, int code, int zero_x, int level, int zero_w)
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr float subnormal = std::numeric_limits<float>::denorm_min();
 constexpr float largest = std::numeric_limits<float>::max();
-constexpr float ends[] = {0.0f,    -0.0f,   1.0f,     -1.5f,     subnormal, -subnormal, 1e-40f,
-                          1e-38f, 3e-20f,  -70000.0f, 6e-8f, 1e30f,     largest,   -largest};
+constexpr float ends[] = {0.0f,   -0.0f,  1.0f,      -1.5f, subnormal, -subnormal, 1e-40f,
+                          1e-38f, 3e-20f, -70000.0f, 6e-8f, 1e30f,     largest,    -largest};
 const float not_finite[] = {infinity, -infinity, std::bit_cast<float>(0x7fc00000u), std::bit_cast<float>(0xffc54321u)};
 
 }  // namespace
@@ -128,7 +131,8 @@ TEMPLATE_LIST_TEST_CASE("scales and biases at the ends of the floats", "[kernel]
     for (std::size_t m = 0; m < f.tokens; ++m) x.view().scale(m) = end();
     std::vector<float> bias;
     for (std::size_t n = 0; n < f.outputs; ++n) bias.push_back(d.below(8) != 0 ? end() : infinity);
-    tern::kernel::product<tern::activations_view, tern::i2> a{x.view(), w.view(), {}, seed % 2 != 0 ? bias.data() : nullptr};
+    tern::kernel::product<tern::activations_view, tern::i2> a{
+        x.view(), w.view(), {}, seed % 2 != 0 ? bias.data() : nullptr};
     a.y.type = f.output;
     INFO(f.text());
     REQUIRE(difference<TestType>(a) == "");
@@ -153,7 +157,8 @@ TEMPLATE_LIST_TEST_CASE("float activations at the ends of the floats", "[kernel]
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("infinity times a zero weight is NaN; minus zeros sum to plus zero", "[kernel]", tern::isa::all) {
+TEMPLATE_LIST_TEST_CASE("infinity times a zero weight is NaN; minus zeros sum to plus zero", "[kernel]",
+                        tern::isa::all) {
   TERN_REQUIRE_ISA(TestType);
   tern::quantized_matrix q(1, 3, 5, tern::per_channel);
   q.codes = {0, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, 0, 0, 0, 0};

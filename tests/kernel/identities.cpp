@@ -139,7 +139,8 @@ TEMPLATE_LIST_TEST_CASE("planes with gammas are the fma chain over single planes
     const auto x = draw_activations(d, f);
     const auto q = draw_weights<tern::i2>(d, f);
     const tern::packed_matrix<tern::i2> w(q);
-    const canvas y = computed<TestType>(tern::kernel::product<tern::activations_view, tern::i2>{x.view(), w.view(), {}});
+    const canvas y =
+        computed<TestType>(tern::kernel::product<tern::activations_view, tern::i2>{x.view(), w.view(), {}});
 
     tern::matrix<float> r(f.tokens, f.outputs);
     for (std::size_t p = 0; p < f.planes; ++p) {

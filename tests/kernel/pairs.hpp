@@ -69,7 +69,8 @@ inline std::vector<facts> all_facts(std::size_t multiple, bool float_activations
                                                tern::per_group(3 * multiple),
                                                tern::per_group(8 * multiple)};
   std::vector<facts> all;
-  for (const auto& row : all_pairs({tokens.size(), outputs.size(), inputs.size(), sharing.size(), 3, 3, 2, 2, 2, 4}, seed)) {
+  for (const auto& row :
+       all_pairs({tokens.size(), outputs.size(), inputs.size(), sharing.size(), 3, 3, 2, 2, 2, 4}, seed)) {
     facts f{tokens[row[0]],
             outputs[row[1]],
             inputs[row[2]],

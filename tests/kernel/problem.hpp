@@ -31,7 +31,9 @@ class dice {
   explicit dice(std::size_t seed) : engine_(static_cast<std::mt19937::result_type>(seed)) {}
 
   std::size_t below(std::size_t n) { return engine_() % n; }
-  int between(int least, int most) { return least + static_cast<int>(below(static_cast<std::size_t>(most - least + 1))); }
+  int between(int least, int most) {
+    return least + static_cast<int>(below(static_cast<std::size_t>(most - least + 1)));
+  }
   std::int8_t code(int least = -128, int most = 127) { return static_cast<std::int8_t>(between(least, most)); }
   std::uint8_t byte() { return static_cast<std::uint8_t>(below(256)); }
   /// A float of either sign, 2^-4 <= |x| < 2^4, with eight random bits: exact in half, not in bfloat16.
@@ -54,9 +56,9 @@ struct facts {
 
   std::string text() const {
     std::ostringstream s;
-    s << "M" << tokens << "_N" << outputs << "_K" << inputs << ", sharing " << static_cast<int>(granularity.kind) << " of "
-      << granularity.group << ", scale type " << static_cast<int>(scales) << ", planes " << planes << ", zeros "
-      << x_zeros << w_zeros << ", bias " << bias << ", output type " << static_cast<int>(output);
+    s << "M" << tokens << "_N" << outputs << "_K" << inputs << ", sharing " << static_cast<int>(granularity.kind)
+      << " of " << granularity.group << ", scale type " << static_cast<int>(scales) << ", planes " << planes
+      << ", zeros " << x_zeros << w_zeros << ", bias " << bias << ", output type " << static_cast<int>(output);
     return s.str();
   }
 };
@@ -100,7 +102,10 @@ constexpr std::size_t bytes_of(output_type type) {
 class canvas {
  public:
   canvas(std::size_t tokens, std::size_t outputs, output_type type)
-      : type_(type), outputs_(outputs), stride_(outputs + gap), bytes_(bytes_of(type) * (first + tokens * stride_ + gap)) {
+      : type_(type),
+        outputs_(outputs),
+        stride_(outputs + gap),
+        bytes_(bytes_of(type) * (first + tokens * stride_ + gap)) {
     std::memset(bytes_.data(), canary, bytes_.size());
   }
   tern::kernel::output output() {
@@ -199,7 +204,8 @@ struct problem {
 
   /// The arguments of a kernel, but for the place of y.
   tern::kernel::product<tern::activations_view, Codec> product() const {
-    tern::kernel::product<tern::activations_view, Codec> a{x.view(), w.view(), {}, bias.empty() ? nullptr : bias.data()};
+    tern::kernel::product<tern::activations_view, Codec> a{
+        x.view(), w.view(), {}, bias.empty() ? nullptr : bias.data()};
     a.y.type = output;
     return a;
   }

@@ -83,7 +83,8 @@ TEMPLATE_LIST_TEST_CASE("quantize_row follows the one rule", "[kernel]", tern::i
 TEMPLATE_LIST_TEST_CASE("quantize_row refuses NaN and infinity wherever they stand", "[kernel]", tern::isa::all) {
   TERN_REQUIRE_ISA(TestType);
   constexpr float infinity = std::numeric_limits<float>::infinity();
-  for (const float bad : {infinity, -infinity, std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN()}) {
+  for (const float bad :
+       {infinity, -infinity, std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN()}) {
     for (std::size_t k = 0; k < 37; ++k) {
       std::vector<float> x(37, 1.0f);
       x[k] = bad;

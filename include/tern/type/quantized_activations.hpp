@@ -23,7 +23,11 @@ class activations_view {
   /// Codes are [tokens x inputs], each row zero-padded to row_stride(); scales [tokens]; zeros [tokens] where x has them.
   /// Errors: shape_error when the storage is too small or not aligned.
   activations_view(std::span<std::byte> storage, std::size_t tokens, std::size_t inputs, bool has_zeros)
-      : tokens_(tokens), inputs_(inputs), has_zeros_(has_zeros) {
+      : tokens_(tokens),
+        inputs_(inputs),
+        row_stride_(row_stride(inputs)),
+        prefix_stride_(prefix_stride(inputs)),
+        has_zeros_(has_zeros) {
     const std::size_t needed = storage_bytes(tokens, inputs);
     if (storage.size() < needed)
       detail::fail<shape_error>(
@@ -51,8 +55,8 @@ class activations_view {
   bool has_zeros() const { return has_zeros_; }
   /// Bytes between rows of codes: kernels read whole blocks of any codec, at most 19 inputs (codec b3) beyond the last.
   /// Never a multiple of 4096, where rows would fall into the same cache sets.
-  std::size_t row_stride() const { return row_stride(inputs_); }
-  std::size_t prefix_stride() const { return prefix_stride(inputs_); }
+  std::size_t row_stride() const { return row_stride_; }
+  std::size_t prefix_stride() const { return prefix_stride_; }
 
   std::int8_t* codes(std::size_t m) const { return codes_ + m * row_stride(); }
   /// prefix(m)[j] is the sum of the codes of inputs 0 .. 16j - 1 of token m.
@@ -79,6 +83,8 @@ class activations_view {
 
   std::size_t tokens_ = 0;
   std::size_t inputs_ = 0;
+  std::size_t row_stride_ = 0;
+  std::size_t prefix_stride_ = 0;
   bool has_zeros_ = false;
   std::int8_t* codes_ = nullptr;
   std::int32_t* prefix_ = nullptr;
