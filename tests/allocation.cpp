@@ -31,11 +31,13 @@ std::size_t allocations_of(F&& f) {
 }  // namespace
 
 // Arrays come here too: operator new[] calls operator new. Not inlined, or g++ 12 warns of a mismatched new and free
-// (https://gcc.gnu.org/bugzilla/show_bug.cgi?id=103993).
+// (https://gcc.gnu.org/bugzilla/show_bug.cgi?id=103993). The nothrow form is here because sanitizers have their own,
+// whose memory they would not let free() take.
 [[gnu::noinline]] void* operator new(std::size_t size) { return allocate(size, alignof(std::max_align_t)); }
 [[gnu::noinline]] void* operator new(std::size_t size, std::align_val_t alignment) {
   return allocate(size, static_cast<std::size_t>(alignment));
 }
+[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return operator new(size); }
 [[gnu::noinline]] void operator delete(void* p) noexcept { std::free(p); }
 [[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept { std::free(p); }
 [[gnu::noinline]] void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }

@@ -157,7 +157,7 @@ TEMPLATE_LIST_TEST_CASE("float activations at the ends of the floats", "[kernel]
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("infinity times a zero weight is NaN; minus zeros sum to plus zero", "[kernel]",
+TEMPLATE_LIST_TEST_CASE("infinity times a zero weight is NaN, minus zeros sum to plus zero", "[kernel]",
                         tern::isa::all) {
   TERN_REQUIRE_ISA(TestType);
   tern::quantized_matrix q(1, 3, 5, tern::per_channel);
