@@ -4,7 +4,7 @@
 /// | concept   | a type T satisfies it when                                                             | instances          |
 /// |-----------|----------------------------------------------------------------------------------------|--------------------|
 /// | codec     | T says how levels become bytes: name, fold, group_multiple, lowest, highest,           | i2, b3, i8         |
-/// |           | encode(levels) -> byte, decode(byte, p) -> level; equality comparable                  |                    |
+/// |           | encode(levels) -> byte, decode(byte, p) -> level; 0 is a level (the padding)           |                    |
 /// | isa_tag   | T is empty, has name() and usable(), and derives from the tag it falls back to         | scalar, avx2       |
 /// | executor  | T has concurrency() -> size and parallel_for(n, f), which calls f(0) ... f(n - 1) once | serial_executor    |
 ///

@@ -7,13 +7,12 @@
 ///   TERN_ON_ERROR(e)      replaces `throw e`; must not return (the default without exceptions is std::terminate)
 ///
 /// Set here:
-///   TERN_X86, TERN_AARCH64                    the architecture compiled for
+///   TERN_X86                                  the architecture compiled for
 ///   TERN_REGION_BEGIN(features), TERN_REGION_END   a region whose functions use more instructions than the unit's flags
 ///   TERN_INLINE                               inlined always: atoms, which cannot be called across regions
 ///   TERN_NOINLINE                             a loop that wants the registers for itself
 ///   TERN_UNROLL                               before a loop of constant count over accumulators: keeps them in registers
 ///   TERN_UNROLL_TWICE                         before an inner loop whose copies of accumulators weigh
-///   TERN_ASSUME(condition)                    a precondition that the public function has checked
 ///   TERN_TU                                   an inline namespace, named after the unit's instruction-set flags
 #pragma once
 
@@ -33,13 +32,16 @@
 #error "tern is built with g++ 11 or clang 14 and newer; MSVC has no per-function instruction sets (use clang-cl)"
 #endif
 
+// 16 is how compilers say that only binary16 is computed as declared, with AVX512-FP16.
+#if defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
+#error "tern needs float arithmetic that rounds to float; on 32-bit x86 build with -msse2 -mfpmath=sse"
+#endif
+
 static_assert(std::endian::native == std::endian::little, "tern's packed bytes are little-endian; this machine is not");
 static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern needs 8-bit bytes and IEEE 754 floats");
 
 #if defined(__x86_64__) || defined(_M_X64)
 #define TERN_X86 1
-#elif defined(__aarch64__) || defined(_M_ARM64)
-#define TERN_AARCH64 1
 #endif
 
 #define TERN_PRAGMA(text) _Pragma(#text)
@@ -64,127 +66,38 @@ static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern need
 #define TERN_UNROLL_TWICE _Pragma("GCC unroll 2")
 #endif
 
-#if defined(__clang__)
-#define TERN_ASSUME(condition) __builtin_assume(condition)
-#else
-#define TERN_ASSUME(condition) ((condition) ? static_cast<void>(0) : __builtin_unreachable())
-#endif
-
 // TERN_TU. A function template that is compiled with other -m flags in two translation units is one weak symbol, and the
-// linker may keep the copy that the older machine cannot run. So every function that loops over data lives in an inline
-// namespace named after the flags: one letter pair for each instruction set that the compiler may use unasked.
-#if defined(__SSE3__)
-#define TERN_TU_1 _s3
-#else
-#define TERN_TU_1
-#endif
-#if defined(__SSSE3__)
-#define TERN_TU_2 _ss3
-#else
-#define TERN_TU_2
-#endif
-#if defined(__SSE4_1__)
-#define TERN_TU_3 _s41
-#else
-#define TERN_TU_3
-#endif
-#if defined(__SSE4_2__)
-#define TERN_TU_4 _s42
-#else
-#define TERN_TU_4
-#endif
-#if defined(__POPCNT__)
-#define TERN_TU_5 _pc
-#else
-#define TERN_TU_5
-#endif
-#if defined(__AVX__)
-#define TERN_TU_6 _avx
-#else
-#define TERN_TU_6
-#endif
-#if defined(__F16C__)
-#define TERN_TU_7 _f16c
-#else
-#define TERN_TU_7
-#endif
-#if defined(__FMA__)
-#define TERN_TU_8 _fma
-#else
-#define TERN_TU_8
-#endif
-#if defined(__BMI__) || defined(__LZCNT__)
-#define TERN_TU_9 _bmi
-#else
-#define TERN_TU_9
-#endif
-#if defined(__BMI2__)
-#define TERN_TU_10 _bmi2
-#else
-#define TERN_TU_10
-#endif
-#if defined(__AVX2__)
-#define TERN_TU_11 _avx2
-#else
-#define TERN_TU_11
-#endif
-#if defined(__AVXVNNI__)
-#define TERN_TU_12 _avxvnni
-#else
-#define TERN_TU_12
-#endif
-#if defined(__GFNI__)
-#define TERN_TU_13 _gfni
-#else
-#define TERN_TU_13
-#endif
-#if defined(__AVX512F__)
-#define TERN_TU_14 _avx512
-#else
-#define TERN_TU_14
-#endif
-#if defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
-#define TERN_TU_15 _bwvldq
-#else
-#define TERN_TU_15
-#endif
-#if defined(__AVX512VNNI__)
-#define TERN_TU_16 _vnni
-#else
-#define TERN_TU_16
-#endif
-#if defined(__AVX512VBMI__) || defined(__AVX512VBMI2__)
-#define TERN_TU_17 _vbmi
-#else
-#define TERN_TU_17
-#endif
-#if defined(__AVX512FP16__) || defined(__AVX512BF16__)
-#define TERN_TU_18 _fp16
-#else
-#define TERN_TU_18
-#endif
-#if defined(__ARM_FEATURE_DOTPROD)
-#define TERN_TU_19 _dotprod
-#else
-#define TERN_TU_19
-#endif
-#if defined(__ARM_FEATURE_MATMUL_INT8) || defined(__ARM_FEATURE_SVE)
-#define TERN_TU_20 _i8mm
-#else
-#define TERN_TU_20
-#endif
+// linker may keep the copy that the older machine cannot run. So functions that loop over data live in an inline namespace
+// named after the flags of the unit, and what stays outside is inlined always.
+//
+// TERN_FLAG(macro, name) is `name` where the compiler defines macro as 1, and nothing elsewhere: TERN_COMMA_1 puts a comma
+// before the name, which makes it the second argument of TERN_SECOND.
+#define TERN_COMMA_1 ,
+#define TERN_SECOND(first, second, ...) second
+#define TERN_FLAG_EXPANDED(...) TERN_SECOND(__VA_ARGS__, , )
+#define TERN_FLAG_VALUE(value, name) TERN_FLAG_EXPANDED(TERN_COMMA_##value name)
+#define TERN_FLAG(macro, name) TERN_FLAG_VALUE(macro, name)
 #if defined(TERN_PIN_ISA)
 #define TERN_TU_PIN TERN_PIN_ISA
 #else
 #define TERN_TU_PIN
 #endif
-#define TERN_TU_PASTE_(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r, s, t, u) \
-  tu##a##b##c##d##e##f##g##h##i##j##k##l##m##n##o##p##q##r##s##t##_##u
+#define TERN_TU_PASTE_(f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19, f20, \
+                       f21, f22, f23, f24, f25, f26, f27, f28, pin)                                                   \
+  tu##f0##f1##f2##f3##f4##f5##f6##f7##f8##f9##f10##f11##f12##f13##f14##f15##f16##f17##f18##f19##f20##f21##f22##f23##f24##f25##f26##f27##f28##_##pin
 #define TERN_TU_PASTE(...) TERN_TU_PASTE_(__VA_ARGS__)
-#define TERN_TU                                                                                                    \
-  TERN_TU_PASTE(TERN_TU_1, TERN_TU_2, TERN_TU_3, TERN_TU_4, TERN_TU_5, TERN_TU_6, TERN_TU_7, TERN_TU_8, TERN_TU_9, \
-                TERN_TU_10, TERN_TU_11, TERN_TU_12, TERN_TU_13, TERN_TU_14, TERN_TU_15, TERN_TU_16, TERN_TU_17,    \
-                TERN_TU_18, TERN_TU_19, TERN_TU_20, TERN_TU_PIN)
+#define TERN_TU                                                                                               \
+  TERN_TU_PASTE(TERN_FLAG(__SSE3__, _sse3), TERN_FLAG(__SSSE3__, _ssse3), TERN_FLAG(__SSE4_1__, _sse41),      \
+                TERN_FLAG(__SSE4_2__, _sse42), TERN_FLAG(__POPCNT__, _popcnt), TERN_FLAG(__MOVBE__, _movbe),  \
+                TERN_FLAG(__LZCNT__, _lzcnt), TERN_FLAG(__BMI__, _bmi), TERN_FLAG(__BMI2__, _bmi2),           \
+                TERN_FLAG(__AVX__, _avx), TERN_FLAG(__F16C__, _f16c), TERN_FLAG(__FMA__, _fma),               \
+                TERN_FLAG(__AVX2__, _avx2), TERN_FLAG(__AVXVNNI__, _avxvnni), TERN_FLAG(__GFNI__, _gfni),     \
+                TERN_FLAG(__AVX512F__, _f), TERN_FLAG(__AVX512CD__, _cd), TERN_FLAG(__AVX512BW__, _bw),       \
+                TERN_FLAG(__AVX512DQ__, _dq), TERN_FLAG(__AVX512VL__, _vl), TERN_FLAG(__AVX512VNNI__, _vnni), \
+                TERN_FLAG(__AVX512VBMI__, _vbmi), TERN_FLAG(__AVX512VBMI2__, _vbmi2),                         \
+                TERN_FLAG(__AVX512VPOPCNTDQ__, _vp), TERN_FLAG(__AVX512BF16__, _bf16),                        \
+                TERN_FLAG(__AVX512FP16__, _fp16), TERN_FLAG(__ARM_FEATURE_DOTPROD, _dotprod),                 \
+                TERN_FLAG(__ARM_FEATURE_MATMUL_INT8, _i8mm), TERN_FLAG(__ARM_FEATURE_SVE, _sve), TERN_TU_PIN)
 
 namespace tern::inline v0_1::inline TERN_TU {
 /// Names this unit's flags in the type of a member function template that reaches a kernel.

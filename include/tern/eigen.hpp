@@ -14,9 +14,11 @@ namespace tern::inline v0_1 {
 
 namespace detail {
 
+template <class Derived>
+void take_dense(const Eigen::DenseBase<Derived>&);
 template <class M>
 concept eigen_dense = requires(const M& m) {
-  []<class D>(const Eigen::DenseBase<D>&) {}(m);
+  detail::take_dense(m);
 };
 
 template <class Scalar>

@@ -41,7 +41,9 @@ class isa_error : public error {
   using error::error;
 };
 
-namespace detail {
+}  // namespace tern::inline v0_1
+
+namespace tern::inline v0_1::detail::inline TERN_TU {
 
 /// A piece of a message: text or a number. Trivial, so that a check costs its caller no clean-up code.
 class message_part {
@@ -119,5 +121,4 @@ constexpr T greater(T a, T b) {
 constexpr std::size_t ceil_div(std::size_t a, std::size_t b) { return a / b + (a % b != 0); }
 constexpr std::size_t round_up(std::size_t a, std::size_t b) { return ceil_div(a, b) * b; }
 
-}  // namespace detail
-}  // namespace tern::inline v0_1
+}  // namespace tern::inline v0_1::detail::inline TERN_TU

@@ -10,6 +10,7 @@
 #include <tern/quantize/weights.hpp>
 
 namespace tern::inline v0_1 {
+inline namespace TERN_TU {
 
 /// How a layer makes its weights from float ones: options, with the method's default, and the quantizer.
 template <class Weights>
@@ -34,6 +35,8 @@ struct weight_quantizer<int8_matrix> {
   static quantized_matrix quantize(const auto& w, options granularity) { return quantize_absmax(w, granularity); }
 };
 
+}  // namespace TERN_TU
+
 /// A linear map with packed weights: y = quantize(x) W^T + bias, activations int8 per token.
 ///
 /// Every rule of matmul holds: bit-identical everywhere, and a token's output does not depend on its neighbours. Const calls
@@ -49,13 +52,14 @@ class linear {
   linear() = default;
   /// From packed weights, [N x K], and a bias, [N] or empty.
   /// Errors: shape_error when the bias has another size.
-  explicit linear(Weights weights, std::vector<float> bias = {})
+  TERN_INLINE explicit linear(Weights weights, std::vector<float> bias = {})
       : weights_(std::move(weights)), bias_(std::move(bias)) {
     if (!bias_.empty() && bias_.size() != weights_.rows())
       detail::fail<shape_error>({"linear: ", bias_.size(), " biases for ", weights_.rows(), " outputs"});
   }
   /// From codes and scales.
-  explicit linear(const quantized_matrix& q, std::vector<float> bias = {}, const pack_options& pack = {})
+  template <class Tu = tu_tag>
+  explicit linear(const quantized_matrix& q, std::vector<float> bias = {}, const pack_options& pack = {}, Tu = {})
       : linear(Weights(q, pack), std::move(bias)) {}
 
   /// From float weights [N x K] by the layer's own method: absmean per tensor for bit_linear, greedy planes per channel for
@@ -91,7 +95,7 @@ class linear {
     return y;
   }
 
-  /// The same into y, allocating nothing.
+  /// The same into y, allocating nothing (but a row-major copy of x where it is a column-major Eigen matrix).
   /// @param y          [M x N] float, half or bfloat16; written in full, must not overlap x
   /// @param workspace  workspace_bytes(M) bytes or more, aligned to 64; contents do not matter
   template <class Tu = tu_tag, real_matrix X, output_matrix Y, executor Executor = serial_executor>
@@ -107,8 +111,8 @@ class linear {
       detail::fail<shape_error>(
           {"linear: x is ", x.rows(), "x", x.cols(), " but the layer takes ", in_features(), " inputs"});
     isa::with_best([&](auto isa) {
-      const activations_view q = quantize_activations(isa, x, workspace, ex);
-      matmul(isa, q, weights_, y, bias_, ex);
+      const activations_view q = tern::quantize_activations(isa, x, workspace, ex);
+      tern::matmul(isa, q, weights_, y, bias_, ex);
     });
   }
 

@@ -96,12 +96,14 @@ concept product_right = requires(const W& w) {
 /// Cost:      M N K additions; reads the packed bytes once for every 64 tokens. Allocates nothing, starts no thread. Float x
 ///            costs M N K fused multiply-adds and is many times slower: for reference and small work.
 /// Errors:    shape_error when shapes disagree, when int32 is asked of several planes or groups, or when x has zero points
-///            and w no sums; range_error when K is too large; isa_error from TERN_FORCE_ISA. y is then untouched.
+///            and w no sums; range_error when K is too large; isa_error when this machine has no such instruction set, also
+///            by TERN_FORCE_ISA. y is then untouched.
 /// Source:    S. Ma et al., "The Era of 1-bit LLMs", arXiv:2402.17764, section 2.
 ///
 ///     tern::matmul(x, w, y);     // x: 1 x 4 {1,2,3,4}, w: 1 x 4 {+1,0,-1,+1}, all scales 1  ->  y: 1 x 1 {2}
 template <isa_tag Isa, product_left X, product_right W, output_matrix Y, executor Executor = serial_executor>
 void matmul(Isa isa, const X& x, const W& w, Y&& y, std::span<const float> bias = {}, const Executor& ex = {}) {
+  isa::check_usable<Isa>();
   const auto& weights = detail::weights(w);
   using Codec = typename std::remove_cvref_t<decltype(weights)>::codec_type;
   const auto out = matrix_traits<std::remove_cvref_t<Y>>::view(y);
@@ -122,13 +124,13 @@ void matmul(Isa isa, const X& x, const W& w, Y&& y, std::span<const float> bias 
 }
 template <product_left X, product_right W, output_matrix Y, executor Executor = serial_executor>
 void matmul(const X& x, const W& w, Y&& y, std::span<const float> bias = {}, const Executor& ex = {}) {
-  isa::with_best([&](auto isa) { matmul(isa, x, w, y, bias, ex); });
+  isa::with_best([&](auto isa) { tern::matmul(isa, x, w, y, bias, ex); });
 }
 
 /// One token in, one row of outputs out: the 1-D form of the float product, y [N] = scale * (W x [K]) + bias.
 template <product_right W>
 void matmul(std::span<const float> x, const W& w, std::span<float> y, std::span<const float> bias = {}) {
-  matmul(matrix_view<const float>(x.data(), 1, x.size()), w, matrix_view<float>(y.data(), 1, y.size()), bias);
+  tern::matmul(matrix_view<const float>(x.data(), 1, x.size()), w, matrix_view<float>(y.data(), 1, y.size()), bias);
 }
 
 }  // namespace tern::inline v0_1::inline TERN_TU

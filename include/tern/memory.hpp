@@ -21,11 +21,11 @@ class aligned_bytes {
   aligned_bytes() = default;
   explicit aligned_bytes(std::size_t size) : size_(size), lines_((size + sizeof(line) - 1) / sizeof(line)) {}
 
-  std::size_t size() const { return size_; }
+  std::size_t size() const { return lines_.empty() ? 0 : size_; }  // 0 too when moved from
   std::byte* data() { return reinterpret_cast<std::byte*>(lines_.data()); }
   const std::byte* data() const { return reinterpret_cast<const std::byte*>(lines_.data()); }
-  operator std::span<std::byte>() { return {data(), size_}; }
-  operator std::span<const std::byte>() const { return {data(), size_}; }
+  operator std::span<std::byte>() { return {data(), size()}; }
+  operator std::span<const std::byte>() const { return {data(), size()}; }
 
  private:
   struct alignas(storage_alignment) line {

@@ -6,6 +6,7 @@
 #include <concepts>
 #include <span>
 #include <type_traits>
+#include <utility>  // std::exchange
 #include <vector>
 
 #include <tern/error.hpp>
@@ -15,7 +16,7 @@ namespace tern::inline v0_1 {
 namespace detail {
 
 /// Rounds binary32 to binary16, half to even: the integer form of what vcvtps2ph does, subnormals and NaN included.
-constexpr std::uint16_t float_to_half(float value) {
+TERN_INLINE constexpr std::uint16_t float_to_half(float value) {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
   const std::uint32_t sign = bits >> 16 & 0x8000u;
   const std::uint32_t magnitude = bits & 0x7fffffffu;
@@ -36,7 +37,7 @@ constexpr std::uint16_t float_to_half(float value) {
   return static_cast<std::uint16_t>(sign | result);
 }
 
-constexpr float half_to_float(std::uint16_t half) {
+TERN_INLINE constexpr float half_to_float(std::uint16_t half) {
   const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
   const std::uint32_t exponent = half >> 10 & 0x1fu;
   const std::uint32_t fraction = half & 0x3ffu;
@@ -50,20 +51,21 @@ constexpr float half_to_float(std::uint16_t half) {
   return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(magnitude));
 }
 
-constexpr std::uint16_t float_to_bfloat16(float value) {
+TERN_INLINE constexpr std::uint16_t float_to_bfloat16(float value) {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
   if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<std::uint16_t>(bits >> 16 | 0x40u);
   return static_cast<std::uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
-constexpr float bfloat16_to_float(std::uint16_t bits) {
+TERN_INLINE constexpr float bfloat16_to_float(std::uint16_t bits) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
 }
 
 }  // namespace detail
 
 /// IEEE binary16 as storage: converted half to even by integer code, the same on every machine. No arithmetic.
-struct half {
+/// May alias, because other libraries have types of the same bits that are viewed in place.
+struct [[gnu::may_alias]] half {
   std::uint16_t bits = 0;
 
   half() = default;
@@ -72,7 +74,7 @@ struct half {
 };
 
 /// The upper half of a binary32 as storage: 8 exponent bits, 7 fraction bits, converted half to even. No arithmetic.
-struct bfloat16 {
+struct [[gnu::may_alias]] bfloat16 {
   std::uint16_t bits = 0;
 
   bfloat16() = default;
@@ -156,6 +158,17 @@ class matrix {
       detail::fail<shape_error>({"matrix: ", rows, "x", cols, " needs ", rows * cols, " elements, not ", data_.size()});
   }
 
+  matrix(const matrix&) = default;
+  /// What was moved from is empty.
+  matrix(matrix&& other) noexcept
+      : rows_(std::exchange(other.rows_, 0)), cols_(std::exchange(other.cols_, 0)), data_(std::move(other.data_)) {}
+  matrix& operator=(matrix other) noexcept {
+    rows_ = other.rows_;
+    cols_ = other.cols_;
+    data_.swap(other.data_);
+    return *this;
+  }
+
   std::size_t rows() const { return rows_; }
   std::size_t cols() const { return cols_; }
   T* data() { return data_.data(); }
@@ -198,19 +211,20 @@ struct matrix_traits<matrix_view<T>> {
   static matrix<float> make(const matrix_view<T>&, std::size_t rows, std::size_t cols) { return {rows, cols}; }
 };
 
+/// A view of a row-major matrix of any known type, written through. Column-major types are refused at compile time.
+template <class M>
+auto view(M& m) {
+  return matrix_traits<std::remove_const_t<M>>::view(m);
+}
+
 /// Anything that quantizers and layers take as a real matrix: tern's own views and owners, and what eigen.hpp adds.
 template <class M>
 concept real_matrix = real_element<typename matrix_traits<std::remove_cvref_t<M>>::element_type>;
 
 /// Anything that a product can be written to.
 template <class M>
-concept output_matrix = output_element<typename matrix_traits<std::remove_cvref_t<M>>::element_type>;
-
-/// A view of a row-major matrix of any known type, written through. Column-major types are refused at compile time.
-template <class M>
-auto view(M& m) {
-  return matrix_traits<std::remove_const_t<M>>::view(m);
-}
+concept output_matrix = output_element<typename matrix_traits<std::remove_cvref_t<M>>::element_type> &&
+    !std::is_const_v<std::remove_reference_t<decltype(*tern::view(std::declval<M&>()).data())>>;
 
 namespace detail {
 

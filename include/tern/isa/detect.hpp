@@ -8,7 +8,7 @@
 #include <cpuid.h>
 #endif
 
-namespace tern::inline v0_1::isa {
+namespace tern::inline v0_1::isa::inline TERN_TU {
 
 #if defined(TERN_X86)
 
@@ -43,4 +43,4 @@ struct x86_features {
 
 #endif
 
-}  // namespace tern::inline v0_1::isa
+}  // namespace tern::inline v0_1::isa::inline TERN_TU

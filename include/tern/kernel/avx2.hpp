@@ -374,7 +374,7 @@ namespace tern::inline v0_1::isa {
 /// AVX2 with FMA and F16C: Intel from Haswell, AMD from Zen.
 struct avx2 : scalar {
   static constexpr std::string_view name() { return "avx2"; }
-  static bool usable() { return x86_features::get().avx2; }
+  TERN_INLINE static bool usable() { return x86_features::get().avx2; }
 };
 
 inline namespace TERN_TU {

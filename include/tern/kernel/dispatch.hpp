@@ -12,21 +12,26 @@ namespace tern::inline v0_1::kernel::inline TERN_TU {
 
 namespace entry {
 
-/// Stands before the overloads so that run(tag, ...) is looked up by the tag's own namespace and nowhere else: a user's
-/// instruction set outside tern brings its kernels the same way.
+/// Stands before the overloads so that run(tag, ...) is found through its arguments' namespaces only: a user's instruction
+/// set outside tern brings its kernels the same way. What is found must return the tag it serves, one that Isa falls back to,
+/// so that a greedy function of the same name beside a user's codec is an error and not a kernel.
 void run() = delete;
 void quantize_row() = delete;
 
+template <class Result, class Isa>
+concept serves = isa_tag<Result> && std::derived_from<Isa, Result>;
+
 template <class Isa, class X, class Codec>
 concept runnable = requires(const product<X, Codec>& a, const tile& t) {
-  run(Isa{}, a, t);
+  { run(Isa{}, a, t) } -> serves<Isa>;
 };
 
 template <isa_tag Isa, class X, codec Codec>
 auto run_tile(Isa isa, const product<X, Codec>& a, const tile& t) {
-  static_assert(
-      runnable<Isa, X, Codec>,
-      "no kernel takes these operands: an instruction set derives from tern::isa::scalar, which takes every codec");
+  static_assert(runnable<Isa, X, Codec>,
+                "no kernel takes these operands: an instruction set derives from tern::isa::scalar, whose run() takes "
+                "every codec; and "
+                "run() returns the tag that it serves");
   return run(isa, a, t);
 }
 template <isa_tag Isa, real_element T>
@@ -48,6 +53,12 @@ using kernel_for = decltype(run_tile(Isa{}, std::declval<const product<X, Codec>
 }  // namespace tern::inline v0_1::kernel::inline TERN_TU
 
 namespace tern::inline v0_1::isa::inline TERN_TU {
+
+/// Errors: isa_error when this machine has no Isa.
+template <isa_tag Isa>
+void check_usable() {
+  if (!Isa::usable()) detail::fail<isa_error>({"this machine has no ", Isa::name()});
+}
 
 /// Calls f(tag) with the tag at the place `at` of the list.
 template <class F, isa_tag... Tags>
@@ -96,7 +107,7 @@ using chosen = all;
 inline std::size_t choice() {
   static const std::size_t at = [] {
     const char* forced = std::getenv("TERN_FORCE_ISA");
-    return forced != nullptr ? find(forced, all{}) : find_best(all{});
+    return forced != nullptr && *forced != 0 ? find(forced, all{}) : find_best(all{});
   }();
   return at;
 }

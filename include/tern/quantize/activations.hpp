@@ -74,39 +74,46 @@ namespace tern::inline v0_1::inline TERN_TU {
 ///
 ///     am = max_k |x(m,k)|;  scale = am / 127;  code = rint(x / scale), to even        (am < 2^-100: codes 0, scale 1)
 ///
-/// @param isa      the instruction set to run on
-/// @param x        [M x K] float, half or bfloat16
+/// @param isa      the instruction set to run on; left out: the best of this machine
+/// @param x        [M x K] float, half or bfloat16: tern's or Eigen's
 /// @param storage  activations_view::storage_bytes(M, K) bytes, aligned to 64
 /// @return a view into storage
 ///
-/// Exactness: bit-identical on every instruction set; |x - code * scale| <= scale / 2 * (1 + 2^-23).
+/// Exactness: bit-identical on every instruction set; |x - code * scale| <= scale / 2 * (1 + 2^-16).
 /// Cost:      two passes over x.
-/// Errors:    range_error naming row and column of a NaN or infinity; shape_error when the storage is too small.
-template <isa_tag Isa, real_element T, executor Executor = serial_executor>
-activations_view quantize_activations(Isa isa, matrix_view<const T> x, std::span<std::byte> storage,
-                                      const Executor& ex = {}) {
-  activations_view q(storage, x.rows(), x.cols(), false);
-  const std::size_t parts = detail::lesser(x.rows(), detail::greater(std::size_t{1}, ex.concurrency()));
+/// Errors:    range_error naming row and column of a NaN or infinity; shape_error when the storage is too small or not
+///            aligned; isa_error when this machine has no such instruction set.
+template <isa_tag Isa, real_matrix M, executor Executor = serial_executor>
+activations_view quantize_activations(Isa isa, const M& x, std::span<std::byte> storage, const Executor& ex = {}) {
+  isa::check_usable<Isa>();
+  decltype(auto) rows = detail::row_major(x);
+  const detail::real_view<M> view = rows;
+  activations_view q(storage, view.rows(), view.cols(), false);
+  const std::size_t parts = detail::lesser(view.rows(), detail::greater(std::size_t{1}, std::size_t{ex.concurrency()}));
   const auto part = [&](std::size_t i) {
-    for (std::size_t m = i * x.rows() / parts; m < (i + 1) * x.rows() / parts; ++m)
-      q.scale(m) = kernel::run_quantize_row(isa, x.row(m), x.cols(), q.codes(m), q.row_stride(), q.prefix(m));
+    for (std::size_t m = i * view.rows() / parts; m < (i + 1) * view.rows() / parts; ++m)
+      q.scale(m) = kernel::run_quantize_row(isa, view.row(m), view.cols(), q.codes(m), q.row_stride(), q.prefix(m));
   };
   if (parts == 1)
     part(0);
   else
     ex.parallel_for(parts, part);
-  for (std::size_t m = 0; m < x.rows(); ++m)
-    if (q.scale(m) < 0.0f) detail::fail_not_finite("quantize_activations", x);
+  for (std::size_t m = 0; m < view.rows(); ++m)
+    if (q.scale(m) < 0.0f) detail::fail_not_finite("quantize_activations", view);
   return q;
 }
+template <real_matrix M, executor Executor = serial_executor>
+activations_view quantize_activations(const M& x, std::span<std::byte> storage, const Executor& ex = {}) {
+  return isa::with_best([&](auto isa) { return tern::quantize_activations(isa, x, storage, ex); });
+}
 
-/// The same on the best instruction set of this machine, into storage of its own. M: a tern or Eigen matrix.
+/// The same into storage of its own.
 template <real_matrix M>
 quantized_activations quantize_activations(const M& x) {
   decltype(auto) rows = detail::row_major(x);
   const detail::real_view<M> view = rows;
   quantized_activations q(view.rows(), view.cols());
-  isa::with_best([&](auto isa) { quantize_activations(isa, view, q.storage()); });
+  tern::quantize_activations(view, q.storage());
   return q;
 }
 

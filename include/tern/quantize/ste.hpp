@@ -29,12 +29,12 @@ matrix<float> fake_quantize_absmean(const M& w, granularity granularity = per_te
 /// The straight-through gradient: the gradient of the output, unchanged.
 /// Source: Y. Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons", arXiv:1308.3432.
 template <class Gradient>
-const Gradient& ste_backward(const Gradient& gradient) {
+Gradient ste_backward(Gradient gradient) {
   return gradient;
 }
 
 /// The clipped straight-through gradient: gradient(m,k) where |x(m,k)| <= limit, 0 elsewhere.
-/// @param limit  for absmax, scale * 127: the largest value that was not clipped
+/// @param limit  the largest magnitude that was not clipped; for absmax max |x| itself (127 * scale may round below it)
 /// Errors: shape_error when gradient and x differ in shape.
 template <real_matrix G, real_matrix X>
 matrix<float> ste_backward_clipped(const G& gradient, const X& x, float limit) {

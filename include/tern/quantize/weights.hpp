@@ -87,7 +87,7 @@ namespace tern::inline v0_1::inline TERN_TU {
 ///
 /// @param w            [N x K] real matrix: tern's or Eigen's
 /// @param granularity  what shares a scale; groups of any size (packing asks for multiples of 16)
-/// Exactness: |w - code * scale| <= scale / 2 * (1 + 2^-23).
+/// Exactness: |w - code * scale| <= scale / 2 * (1 + 2^-16).
 /// Errors:    range_error naming row and column of a NaN or infinity.
 template <real_matrix M>
 quantized_matrix quantize_absmax(const M& w, granularity granularity = per_channel) {

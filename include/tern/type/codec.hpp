@@ -42,7 +42,6 @@ struct i2 {
     const int field = byte >> 2 * p & 3;
     return static_cast<std::int8_t>(field - 2 * (field & 2));
   }
-  friend bool operator==(i2, i2) = default;
 };
 
 /// Five trits a byte, 1.6 bits a weight. The byte is the fraction v / 243, rounded up to 256ths, of
@@ -64,7 +63,6 @@ struct b3 {
     for (std::size_t skipped = 0; skipped < p; ++skipped) fraction = 3 * fraction & 255u;
     return static_cast<std::int8_t>(static_cast<int>(3 * fraction >> 8) - 1);
   }
-  friend bool operator==(b3, b3) = default;
 };
 
 /// One byte a weight.
@@ -77,7 +75,6 @@ struct i8 {
 
   constexpr std::uint8_t encode(const std::int8_t* levels) const { return static_cast<std::uint8_t>(levels[0]); }
   constexpr std::int8_t decode(std::uint8_t byte, std::size_t) const { return static_cast<std::int8_t>(byte); }
-  friend bool operator==(i8, i8) = default;
 };
 
 /// Every codec of the library: one entry makes it known to the tests and the benches.

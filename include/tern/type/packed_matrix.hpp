@@ -36,6 +36,11 @@ struct packed_format {
 /// A packed matrix in memory that somebody else owns. The bytes are checked for size, not scanned, and not copied.
 template <codec Codec>
 class packed_view {
+  static_assert(Codec::group_multiple % block_inputs<Codec> == 0,
+                "a codec's groups must be whole blocks of 4 * fold inputs");
+  static_assert(Codec::fold >= 1 && Codec::fold <= 16, "a codec folds 1 to 16 inputs into a byte");
+  static_assert(Codec::lowest <= 0 && Codec::highest >= 0, "a codec must hold 0, the level of the padding");
+
  public:
   using codec_type = Codec;
 
@@ -43,7 +48,7 @@ class packed_view {
 
   /// @param storage  [storage_bytes(format)] bytes, aligned to 64
   /// Errors: shape_error on a wrong size or alignment; range_error on a group that the codec cannot serve.
-  packed_view(std::span<const std::byte> storage, const packed_format& format, Codec codec = {})
+  TERN_INLINE packed_view(std::span<const std::byte> storage, const packed_format& format, Codec codec = {})
       : format_(format), codec_(codec), data_(storage.data()) {
     const std::size_t expected = storage_bytes(format);
     if (storage.size() != expected)
@@ -76,7 +81,8 @@ class packed_view {
   std::span<const std::byte> storage() const { return {data_, storage_bytes()}; }
   /// Bits stored for each weight of W: codes of all planes, scales, zero points, sums and padding.
   double bits_per_weight() const {
-    return 8.0 * static_cast<double>(storage_bytes()) / (static_cast<double>(rows()) * static_cast<double>(cols()));
+    const double weights = static_cast<double>(rows()) * static_cast<double>(cols());
+    return weights == 0 ? 0 : 8.0 * static_cast<double>(storage_bytes()) / weights;
   }
 
   /// The blocks of one plane of one panel: blocks() x 64 bytes.
@@ -102,12 +108,12 @@ class packed_view {
   }
 
   /// One level: row n, input k of plane p.
-  std::int8_t level(std::size_t p, std::size_t n, std::size_t k) const {
+  TERN_INLINE std::int8_t level(std::size_t p, std::size_t n, std::size_t k) const {
     const std::size_t in_block = k % block_inputs<Codec>;
     const std::uint8_t* block = codes(n / panel_rows, p) + k / block_inputs<Codec> * block_bytes;
     return codec_.decode(block[quad_inputs * (n % panel_rows) + in_block % quad_inputs], in_block / quad_inputs);
   }
-  float scale(std::size_t p, std::size_t n, std::size_t group) const {
+  TERN_INLINE float scale(std::size_t p, std::size_t n, std::size_t group) const {
     const std::byte* at = scales(n / panel_rows, p, group) + n % panel_rows * bytes_of(format_.scales);
     if (format_.scales == scale_type::float32) {
       float value;
@@ -127,7 +133,7 @@ class packed_view {
     std::size_t codes, scales, zeros, sums;  // ends, in bytes
   };
 
-  static sections section_ends(const packed_format& f) {
+  TERN_INLINE static sections section_ends(const packed_format& f) {
     using detail::checked_product;
     using detail::checked_sum;
     using detail::round_up;
@@ -167,7 +173,7 @@ class packed_view {
 
 /// Choices of packing that the codes do not make.
 struct pack_options {
-  scale_type scales = scale_type::float32;
+  scale_type scales = scale_type::float32;  // float16 holds 6.1e-5 to 65504 in full precision, down to 6e-8 in less
   bool sums = false;  // keep sums of levels (codec i8 always does): needed where x has zero points
 };
 
@@ -191,7 +197,7 @@ class packed_matrix {
     return *this;
   }
   /// Copies a matrix that lives elsewhere.
-  explicit packed_matrix(const packed_view<Codec>& view) : storage_(view.storage_bytes()) {
+  TERN_INLINE explicit packed_matrix(const packed_view<Codec>& view) : storage_(view.storage_bytes()) {
     if (view.storage_bytes() != 0) std::memcpy(storage_.data(), view.storage().data(), view.storage_bytes());
     view_ = {storage_, view.format(), view.get_codec()};
   }
@@ -219,7 +225,7 @@ class packed_matrix {
 namespace detail {
 
 /// Writes 16 scales of a run; rows beyond the last get scale 0 and zero point 0.
-inline void store_scale(std::byte* at, scale_type type, float scale) {
+TERN_INLINE void store_scale(std::byte* at, scale_type type, float scale) {
   if (type == scale_type::float32) {
     std::memcpy(at, &scale, sizeof scale);
   } else {
@@ -228,7 +234,7 @@ inline void store_scale(std::byte* at, scale_type type, float scale) {
   }
 }
 
-inline bool is_finite(float x) { return (std::bit_cast<std::uint32_t>(x) & 0x7fffffffu) < 0x7f800000u; }
+TERN_INLINE bool is_finite(float x) { return (std::bit_cast<std::uint32_t>(x) & 0x7fffffffu) < 0x7f800000u; }
 
 }  // namespace detail
 
@@ -288,6 +294,9 @@ packed_matrix<Codec>::packed_matrix(const quantized_matrix& q, const pack_option
             detail::fail<range_error>({"pack: scale ", scale, " of plane ", p, ", row ", n, ", group ", g,
                                        " is too large for ",
                                        format.scales == scale_type::float16 ? "binary16" : "bfloat16"});
+          if (scale != 0 && view_.scale(p, n, g) == 0)
+            detail::fail<range_error>({"pack: scale ", scale, " of plane ", p, ", row ", n, ", group ", g,
+                                       " is too small for 16 bits and would become 0"});
           if (format.has_zeros) writable(view_.zeros(panel, p, g))[r] = q.zero(p, n, g);
         }
       }
@@ -297,9 +306,10 @@ packed_matrix<Codec>::packed_matrix(const quantized_matrix& q, const pack_option
   for (std::size_t p = 0; p < q.planes; ++p) {
     for (std::size_t n = 0; n < q.rows; ++n) {
       for (std::size_t g = 0; g < q.groups(); ++g) {
-        std::int32_t sum = 0;
-        for (std::size_t k = view_.group_begin(g); k < view_.group_begin(g + 1); ++k) sum += q.code_row(p, n)[k];
-        writable(view_.sums(n / panel_rows, p, g))[n % panel_rows] = sum;
+        std::uint32_t sum = 0;  // modulo 2^32: depths beyond max_inputs are refused by the product
+        for (std::size_t k = view_.group_begin(g); k < view_.group_begin(g + 1); ++k)
+          sum += static_cast<std::uint32_t>(std::int32_t{q.code_row(p, n)[k]});
+        writable(view_.sums(n / panel_rows, p, g))[n % panel_rows] = static_cast<std::int32_t>(sum);
       }
     }
   }
@@ -325,9 +335,9 @@ quantized_matrix unpack(const packed_view<Codec>& w) {
   }
   return q;
 }
-template <codec Codec>
+template <codec Codec, class Tu = tu_tag>
 quantized_matrix unpack(const packed_matrix<Codec>& w) {
-  return unpack(w.view());
+  return unpack<Codec, Tu>(w.view());
 }
 
 /// One ternary plane: levels -1, 0, +1, one scale (gamma) per tensor, channel or group.
@@ -336,11 +346,17 @@ class ternary_matrix : public packed_matrix<Codec> {
  public:
   ternary_matrix() = default;
   /// Errors: shape_error when q has more than one plane or zero points; range_error when a code is not a trit.
-  explicit ternary_matrix(const quantized_matrix& q, const pack_options& options = {})
+  template <class Tu = tu_tag>
+  explicit ternary_matrix(const quantized_matrix& q, const pack_options& options = {}, Tu = {})
       : packed_matrix<Codec>((check(q, 1), q), options) {}
 
+  /// Copies packed bytes, from a file for instance. Errors: shape_error when there is more than one plane.
+  explicit ternary_matrix(const packed_view<Codec>& w) : packed_matrix<Codec>(w) {
+    if (w.planes() != 1) detail::fail<shape_error>({"ternary_matrix: one plane, not ", w.planes()});
+  }
+
   /// Checks that q holds trits in at most `most_planes` planes, without zero points.
-  static void check(const quantized_matrix& q, std::size_t most_planes) {
+  TERN_INLINE static void check(const quantized_matrix& q, std::size_t most_planes) {
     q.check();
     if (q.planes > most_planes)
       detail::fail<shape_error>({"ternary_matrix: one plane, not ", q.planes, "; use multi_ternary_matrix"});
@@ -359,8 +375,11 @@ class multi_ternary_matrix : public packed_matrix<Codec> {
  public:
   multi_ternary_matrix() = default;
   /// Errors: range_error when a code is not a trit; shape_error when q has zero points.
-  explicit multi_ternary_matrix(const quantized_matrix& q, const pack_options& options = {})
+  template <class Tu = tu_tag>
+  explicit multi_ternary_matrix(const quantized_matrix& q, const pack_options& options = {}, Tu = {})
       : packed_matrix<Codec>((ternary_matrix<Codec>::check(q, q.planes), q), options) {}
+  /// Copies packed bytes, from a file for instance.
+  explicit multi_ternary_matrix(const packed_view<Codec>& w) : packed_matrix<Codec>(w) {}
 };
 
 /// Eight-bit weights, with or without zero points.
@@ -368,11 +387,16 @@ class int8_matrix : public packed_matrix<i8> {
  public:
   int8_matrix() = default;
   /// Errors: shape_error when q has more than one plane.
-  explicit int8_matrix(const quantized_matrix& q, const pack_options& options = {})
+  template <class Tu = tu_tag>
+  explicit int8_matrix(const quantized_matrix& q, const pack_options& options = {}, Tu = {})
       : packed_matrix<i8>((check(q), q), options) {}
+  /// Copies packed bytes, from a file for instance. Errors: shape_error when there is more than one plane.
+  explicit int8_matrix(const packed_view<i8>& w) : packed_matrix<i8>(w) {
+    if (w.planes() != 1) detail::fail<shape_error>({"int8_matrix: one plane, not ", w.planes()});
+  }
 
  private:
-  static void check(const quantized_matrix& q) {
+  TERN_INLINE static void check(const quantized_matrix& q) {
     if (q.planes != 1) detail::fail<shape_error>({"int8_matrix: one plane, not ", q.planes});
   }
 };

@@ -15,14 +15,15 @@ namespace tern::inline v0_1 {
 /// Inputs between two entries of the prefix sums.
 inline constexpr std::size_t prefix_inputs = 16;
 
-/// Quantised activations in memory that somebody else owns: what kernels read.
+/// Quantised activations in memory that somebody else owns: what quantizers fill and kernels read. A view is a handle: its
+/// elements can be written through a const one, and who changes codes owes the prefix sums.
 class activations_view {
  public:
   activations_view() = default;
   /// Lays the sections out in a workspace of activations_view::storage_bytes(tokens, inputs) bytes aligned to 64.
   /// Codes are [tokens x inputs], each row zero-padded to row_stride(); scales [tokens]; zeros [tokens] where x has them.
   /// Errors: shape_error when the storage is too small or not aligned.
-  activations_view(std::span<std::byte> storage, std::size_t tokens, std::size_t inputs, bool has_zeros)
+  TERN_INLINE activations_view(std::span<std::byte> storage, std::size_t tokens, std::size_t inputs, bool has_zeros)
       : tokens_(tokens),
         inputs_(inputs),
         row_stride_(row_stride(inputs)),
@@ -75,7 +76,7 @@ class activations_view {
     return stride % 4096 == 0 ? stride + 64 : stride;
   }
   static std::size_t prefix_stride(std::size_t inputs) { return detail::ceil_div(inputs, prefix_inputs) + 1; }
-  std::int32_t sum_to(std::size_t m, std::size_t end) const {
+  TERN_INLINE std::int32_t sum_to(std::size_t m, std::size_t end) const {
     std::int32_t sum = prefix(m)[end / prefix_inputs];
     for (std::size_t k = end / prefix_inputs * prefix_inputs; k < end; ++k) sum += codes(m)[k];
     return sum;
@@ -154,11 +155,12 @@ quantized_activations quantized_activations::from_codes(matrix_view<const std::i
         detail::fail<range_error>({"activations: zero point ", zeros[m], " of token ", m, " is not an int8"});
       x.view_.zero(m) = zeros[m];
     }
-    std::int32_t sum = 0;
+    std::uint32_t sum = 0;  // modulo 2^32: depths beyond max_inputs are refused by the product
     for (std::size_t k = 0; k < codes.cols(); ++k) {
-      sum += x.view_.codes(m)[k] = codes(m, k);
+      x.view_.codes(m)[k] = codes(m, k);
+      sum += static_cast<std::uint32_t>(std::int32_t{codes(m, k)});
       if (k % prefix_inputs == prefix_inputs - 1 || k + 1 == codes.cols())
-        x.view_.prefix(m)[k / prefix_inputs + 1] = sum;
+        x.view_.prefix(m)[k / prefix_inputs + 1] = static_cast<std::int32_t>(sum);
     }
   }
   return x;

@@ -27,18 +27,23 @@ struct quantized_matrix {
 
   quantized_matrix() = default;
   /// Zero codes, zero scales, no zero points.
-  quantized_matrix(std::size_t planes_, std::size_t rows_, std::size_t cols_, tern::granularity granularity_)
+  TERN_INLINE quantized_matrix(std::size_t planes_, std::size_t rows_, std::size_t cols_,
+                               tern::granularity granularity_)
       : planes(planes_),
         rows(rows_),
         cols(cols_),
         granularity(granularity_),
         codes(detail::checked_product(planes_, detail::checked_product(rows_, cols_))),
-        scales(planes_ * scale_rows() * groups()) {}
+        scales(scale_count()) {}
 
   std::size_t groups() const { return granularity.groups(cols); }
   std::size_t group_inputs() const { return granularity.group_inputs(cols); }
   /// Rows that have scales of their own.
   std::size_t scale_rows() const { return granularity.kind == granularity::sharing::tensor ? 1 : rows; }
+
+  std::size_t scale_count() const {
+    return detail::checked_product(planes, detail::checked_product(scale_rows(), groups()));
+  }
 
   std::int8_t* code_row(std::size_t plane, std::size_t row) { return codes.data() + (plane * rows + row) * cols; }
   const std::int8_t* code_row(std::size_t plane, std::size_t row) const {
@@ -57,10 +62,10 @@ struct quantized_matrix {
   }
 
   /// Errors: shape_error when a vector's size does not follow from planes, rows, cols and granularity.
-  void check() const {
+  TERN_INLINE void check() const {
     if (planes == 0) detail::fail<range_error>({"quantized_matrix: planes must be at least 1"});
     const std::size_t code_count = detail::checked_product(planes, detail::checked_product(rows, cols));
-    const std::size_t scale_count = planes * scale_rows() * groups();
+    const std::size_t scale_count = this->scale_count();
     if (codes.size() != code_count)
       detail::fail<shape_error>({"quantized_matrix: ", planes, " planes of ", rows, "x", cols, " need ", code_count,
                                  " codes, not ", codes.size()});
@@ -72,6 +77,7 @@ struct quantized_matrix {
   }
 
   /// One plane from given codes and scales: codes [rows x cols]; scales [rows], [1 x rows], or as the granularity says.
+  template <class Tu = tu_tag>
   static quantized_matrix from_codes(matrix_view<const std::int8_t> codes, std::span<const float> scales,
                                      tern::granularity granularity = per_channel) {
     quantized_matrix q(1, codes.rows(), codes.cols(), granularity);
