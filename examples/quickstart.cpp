@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/// The README's first block: a ternary layer from float weights, and the same weights as a sum of ternary planes.
+/// The README's first block: a ternary layer from float weights.
 #include <cmath>
 #include <cstdio>
 #include <tern/tern.hpp>
@@ -12,9 +12,4 @@ int main() {
   auto layer = tern::bit_linear::from_float(W);  // BitNet b1.58: trits, int8 activations
   auto y = layer(x);                             // the best kernel of this machine
   std::printf("y[0] = %.4f at %.2f bits per weight\n", double(y(0, 0)), layer.weights().bits_per_weight());
-
-  for (std::size_t k = 1; k <= 3; ++k) {  // W ~ sum of k planes gamma_p T_p
-    auto planes = tern::decompose(W, {.planes = k});
-    std::printf("k = %zu: %.2f dB\n", k, tern::distortion(W, tern::dequantize(planes)).snr_db);
-  }
 }

@@ -25,7 +25,8 @@ TEST_CASE("fake_quantize: what the quantised network computes with", "[quantize]
 
 TEST_CASE("ste_backward: the gradient itself", "[quantize]") {
   const tern::matrix<float> gradient(1, 2, {3, -4});
-  CHECK(&tern::ste_backward(gradient) == &gradient);
+  const tern::matrix<float> through = tern::ste_backward(gradient);
+  CHECK((through(0, 0) == 3 && through(0, 1) == -4));
 }
 
 TEST_CASE("ste_backward_clipped: zero where the value was beyond the limit", "[quantize]") {

@@ -26,6 +26,7 @@ TERN_TEST_GREEDY(view);
 TERN_TEST_GREEDY(unpack);
 TERN_TEST_GREEDY(dequantize);
 TERN_TEST_GREEDY(quantize_activations);
+TERN_TEST_GREEDY(matmul);
 #undef TERN_TEST_GREEDY
 
 template <class T>
