@@ -35,6 +35,12 @@ struct thread_executor {
   }
 };
 
+/// A tag that no machine has.
+struct imaginary : tern::isa::scalar {
+  static constexpr std::string_view name() { return "imaginary"; }
+  static bool usable() { return false; }
+};
+
 /// x 1 x 4 {1, 2, 3, 4} and w 1 x 4 {+1, 0, -1, +1}, all scales 1: the header's example. x W^T is {2}.
 tern::quantized_activations example_x(std::size_t tokens = 1, std::span<const std::int32_t> zeros = {}) {
   return activations(
@@ -161,6 +167,15 @@ TEST_CASE("matmul: int32 is for one run of integers", "[matmul]") {
   const tern::ternary_matrix<> w(example_w(3));
   check_refused<tern::shape_error>(x, w, 2, 3, "no bias", bias, number);
   check_refused<tern::shape_error>(tern::matrix<float>(2, 4), w, 2, 3, "not integers", {}, number);
+}
+
+TEST_CASE("matmul: an instruction set that this machine lacks is refused", "[matmul]") {
+  const tern::ternary_matrix<> w(example_w());
+  tern::matrix<float> y(1, 1, {42.0f});
+  CHECK_THROWS_AS(tern::matmul(imaginary{}, example_x(), w, y), tern::isa_error);
+  CHECK_THROWS_WITH(tern::matmul(imaginary{}, tern::matrix<float>(1, 4), w, y),
+                    tern_test::contains("this machine has no imaginary"));
+  CHECK(y(0, 0) == 42.0f);
 }
 
 TEST_CASE("matmul: zero points of x need the sums of w", "[matmul]") {

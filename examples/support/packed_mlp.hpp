@@ -38,8 +38,8 @@ class packed_mlp {
     for (std::size_t l = 0; l < layers_.size(); ++l) {
       const tern::matrix_view<float> y(outputs_[l].data(), x.rows(), outputs_[l].cols());
       layers_[l](x, y, workspace_);
-      if (l + 1 < layers_.size())
-        for (float& value : std::span(y.data(), y.rows() * y.cols())) value = std::max(value, 0.0f);
+      Eigen::Map<Eigen::ArrayXf> values(y.data(), static_cast<Eigen::Index>(y.rows() * y.cols()));
+      if (l + 1 < layers_.size()) values = values.max(0.0f);
       x = y;
     }
     return x;
