@@ -8,9 +8,9 @@
 /// | isa_tag   | T is empty, has name() and usable(), and derives from the tag it falls back to         | scalar, avx2       |
 /// | executor  | T has concurrency() -> size and parallel_for(n, f), which calls f(0) ... f(n - 1) once | serial_executor    |
 ///
-/// A codec folds `fold` inputs into a byte. Bytes of four consecutive rows of one input quad are neighbours (see
-/// packed_matrix.hpp), so a codec never sees a matrix. It is a value: one that carries a table (4 bits that index 16 levels)
-/// keeps it as a member, and the packed matrix keeps the codec.
+/// A codec folds `fold` inputs of one row into a byte; where the bytes stand is the layout's business (codec.hpp), so a codec
+/// never sees a matrix. It is a value: one that carries a table (4 bits that index 16 levels) keeps it as a member, and the
+/// packed matrix keeps the codec.
 #pragma once
 
 #include <concepts>

@@ -78,7 +78,7 @@ class linear {
   const Weights& weights() const { return weights_; }
   std::span<const float> bias() const { return bias_; }
   /// Bytes of workspace that a call with so many tokens needs; aligned to 64.
-  std::size_t workspace_bytes(std::size_t tokens) const {
+  TERN_INLINE std::size_t workspace_bytes(std::size_t tokens) const {
     return activations_view::storage_bytes(tokens, in_features());
   }
 

@@ -19,7 +19,8 @@ inline constexpr std::size_t storage_alignment = 64;
 class aligned_bytes {
  public:
   aligned_bytes() = default;
-  explicit aligned_bytes(std::size_t size) : size_(size), lines_(size / sizeof(line) + (size % sizeof(line) != 0)) {}
+  TERN_INLINE explicit aligned_bytes(std::size_t size)
+      : size_(size), lines_(size / sizeof(line) + (size % sizeof(line) != 0)) {}
 
   std::size_t size() const { return lines_.empty() ? 0 : size_; }  // 0 too when moved from
   std::byte* data() { return reinterpret_cast<std::byte*>(lines_.data()); }

@@ -101,8 +101,9 @@ class matrix_view {
   using element_type = T;
 
   constexpr matrix_view() = default;
-  constexpr matrix_view(T* data, std::size_t rows, std::size_t cols) : matrix_view(data, rows, cols, cols) {}
-  constexpr matrix_view(T* data, std::size_t rows, std::size_t cols, std::size_t row_stride)
+  TERN_INLINE constexpr matrix_view(T* data, std::size_t rows, std::size_t cols)
+      : matrix_view(data, rows, cols, cols) {}
+  TERN_INLINE constexpr matrix_view(T* data, std::size_t rows, std::size_t cols, std::size_t row_stride)
       : data_(data), rows_(rows), cols_(cols), row_stride_(row_stride) {
     if (row_stride < cols && rows > 1)
       detail::fail<shape_error>({"matrix_view: rows of ", cols, " elements overlap at a stride of ", row_stride});
@@ -133,14 +134,14 @@ class matrix_view {
 ///
 ///     tern::batch(data, {2, 5, 64})     // 10 x 64
 template <class T>
-constexpr matrix_view<T> batch(T* data, std::span<const std::size_t> shape) {
+TERN_INLINE constexpr matrix_view<T> batch(T* data, std::span<const std::size_t> shape) {
   if (shape.empty()) detail::fail<shape_error>({"batch: a shape needs at least one dimension"});
   std::size_t rows = 1;
   for (const std::size_t extent : shape.first(shape.size() - 1)) rows = detail::checked_product(rows, extent);
   return {data, rows, shape.back()};
 }
 template <class T>
-constexpr matrix_view<T> batch(T* data, std::initializer_list<std::size_t> shape) {
+TERN_INLINE constexpr matrix_view<T> batch(T* data, std::initializer_list<std::size_t> shape) {
   return batch(data, std::span(shape.begin(), shape.size()));
 }
 
@@ -151,8 +152,9 @@ class matrix {
   using element_type = T;
 
   matrix() = default;
-  matrix(std::size_t rows, std::size_t cols) : rows_(rows), cols_(cols), data_(detail::checked_product(rows, cols)) {}
-  matrix(std::size_t rows, std::size_t cols, std::vector<T> elements)
+  TERN_INLINE matrix(std::size_t rows, std::size_t cols)
+      : rows_(rows), cols_(cols), data_(detail::checked_product(rows, cols)) {}
+  TERN_INLINE matrix(std::size_t rows, std::size_t cols, std::vector<T> elements)
       : rows_(rows), cols_(cols), data_(std::move(elements)) {
     if (data_.size() != detail::checked_product(rows, cols))
       detail::fail<shape_error>({"matrix: ", rows, "x", cols, " needs ", rows * cols, " elements, not ", data_.size()});
@@ -160,9 +162,9 @@ class matrix {
 
   matrix(const matrix&) = default;
   /// What was moved from is empty.
-  matrix(matrix&& other) noexcept
+  TERN_INLINE matrix(matrix&& other) noexcept
       : rows_(std::exchange(other.rows_, 0)), cols_(std::exchange(other.cols_, 0)), data_(std::move(other.data_)) {}
-  matrix& operator=(matrix other) noexcept {
+  TERN_INLINE matrix& operator=(matrix other) noexcept {
     rows_ = other.rows_;
     cols_ = other.cols_;
     data_.swap(other.data_);
@@ -199,16 +201,18 @@ struct matrix_traits;
 template <class T>
 struct matrix_traits<matrix<T>> {
   using element_type = T;
-  static matrix_view<const T> row_major(const matrix<T>& m) { return m.view(); }
-  static matrix_view<T> view(matrix<T>& m) { return m.view(); }
-  static matrix<float> make(const matrix<T>&, std::size_t rows, std::size_t cols) { return {rows, cols}; }
+  TERN_INLINE static matrix_view<const T> row_major(const matrix<T>& m) { return m.view(); }
+  TERN_INLINE static matrix_view<T> view(matrix<T>& m) { return m.view(); }
+  TERN_INLINE static matrix<float> make(const matrix<T>&, std::size_t rows, std::size_t cols) { return {rows, cols}; }
 };
 template <class T>
 struct matrix_traits<matrix_view<T>> {
   using element_type = std::remove_const_t<T>;
-  static matrix_view<const element_type> row_major(const matrix_view<T>& m) { return m; }
-  static matrix_view<T> view(const matrix_view<T>& m) { return m; }
-  static matrix<float> make(const matrix_view<T>&, std::size_t rows, std::size_t cols) { return {rows, cols}; }
+  TERN_INLINE static matrix_view<const element_type> row_major(const matrix_view<T>& m) { return m; }
+  TERN_INLINE static matrix_view<T> view(const matrix_view<T>& m) { return m; }
+  TERN_INLINE static matrix<float> make(const matrix_view<T>&, std::size_t rows, std::size_t cols) {
+    return {rows, cols};
+  }
 };
 
 /// A view of a row-major matrix of any known type, written through. Column-major types are refused at compile time.

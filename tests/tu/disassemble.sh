@@ -27,7 +27,7 @@ objdump --disassemble --insn-width=16 "$program" | awk -v symbols="$symbols" '
     next
   }
   inside == "avx2" && /%ymm/ { ++ymm }
-  inside == "avx2" && $2 == "62" || inside == "plain" && $2 ~ /^(62|c4|c5)$/ { if (++wrong <= 20) print name ": " $0 }
+  inside == "avx2" && $2 == "62" || inside == "plain" && $2 ~ /^(62|c4|c5)$/ { if (++wrong <= 40) print name ": " $0 }
   END {
     printf "%d avx2 functions with %d instructions on ymm registers, %d others; %d instructions too new\n", found["avx2"],
       ymm, found["plain"], wrong

@@ -33,12 +33,12 @@ struct i2 {
   static constexpr int lowest = -2;
   static constexpr int highest = 1;
 
-  constexpr std::uint8_t encode(const std::int8_t* levels) const {
+  TERN_INLINE constexpr std::uint8_t encode(const std::int8_t* levels) const {
     unsigned byte = 0;
     for (std::size_t p = 0; p < fold; ++p) byte |= (static_cast<unsigned>(levels[p]) & 3u) << 2 * p;
     return static_cast<std::uint8_t>(byte);
   }
-  constexpr std::int8_t decode(std::uint8_t byte, std::size_t p) const {
+  TERN_INLINE constexpr std::int8_t decode(std::uint8_t byte, std::size_t p) const {
     const int field = byte >> 2 * p & 3;
     return static_cast<std::int8_t>(field - 2 * (field & 2));
   }
@@ -53,12 +53,12 @@ struct b3 {
   static constexpr int lowest = -1;
   static constexpr int highest = 1;
 
-  constexpr std::uint8_t encode(const std::int8_t* levels) const {
+  TERN_INLINE constexpr std::uint8_t encode(const std::int8_t* levels) const {
     unsigned v = 0;
     for (std::size_t p = 0; p < fold; ++p) v = 3 * v + static_cast<unsigned>(levels[p] + 1);
     return static_cast<std::uint8_t>((256 * v + 242) / 243);
   }
-  constexpr std::int8_t decode(std::uint8_t byte, std::size_t p) const {
+  TERN_INLINE constexpr std::int8_t decode(std::uint8_t byte, std::size_t p) const {
     unsigned fraction = byte;
     for (std::size_t skipped = 0; skipped < p; ++skipped) fraction = 3 * fraction & 255u;
     return static_cast<std::int8_t>(static_cast<int>(3 * fraction >> 8) - 1);
@@ -73,8 +73,12 @@ struct i8 {
   static constexpr int lowest = -128;
   static constexpr int highest = 127;
 
-  constexpr std::uint8_t encode(const std::int8_t* levels) const { return static_cast<std::uint8_t>(levels[0]); }
-  constexpr std::int8_t decode(std::uint8_t byte, std::size_t) const { return static_cast<std::int8_t>(byte); }
+  TERN_INLINE constexpr std::uint8_t encode(const std::int8_t* levels) const {
+    return static_cast<std::uint8_t>(levels[0]);
+  }
+  TERN_INLINE constexpr std::int8_t decode(std::uint8_t byte, std::size_t) const {
+    return static_cast<std::int8_t>(byte);
+  }
 };
 
 /// Every codec of the library: one entry makes it known to the tests and the benches.

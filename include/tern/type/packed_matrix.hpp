@@ -64,7 +64,7 @@ class packed_view {
   }
 
   /// Bytes of a matrix of this format, padding included.
-  static std::size_t storage_bytes(const packed_format& format) { return section_ends(format).sums; }
+  TERN_INLINE static std::size_t storage_bytes(const packed_format& format) { return section_ends(format).sums; }
 
   const packed_format& format() const { return format_; }
   const Codec& get_codec() const { return codec_; }
@@ -77,10 +77,10 @@ class packed_view {
   std::size_t panels() const { return detail::ceil_div(format_.rows, panel_rows); }
   /// Blocks of one plane of one panel.
   std::size_t blocks() const { return detail::ceil_div(format_.cols, block_inputs<Codec>); }
-  std::size_t storage_bytes() const { return storage_bytes(format_); }
-  std::span<const std::byte> storage() const { return {data_, storage_bytes()}; }
+  TERN_INLINE std::size_t storage_bytes() const { return storage_bytes(format_); }
+  TERN_INLINE std::span<const std::byte> storage() const { return {data_, storage_bytes()}; }
   /// Bits stored for each weight of W: codes of all planes, scales, zero points, sums and padding.
-  double bits_per_weight() const {
+  TERN_INLINE double bits_per_weight() const {
     const double weights = static_cast<double>(rows()) * static_cast<double>(cols());
     return weights == 0 ? 0 : 8.0 * static_cast<double>(storage_bytes()) / weights;
   }
@@ -190,9 +190,9 @@ class packed_matrix {
   packed_matrix() = default;
   template <class Tu = tu_tag>
   explicit packed_matrix(const quantized_matrix& q, const pack_options& options = {}, Codec codec = {}, Tu = {});
-  packed_matrix(const packed_matrix& other) : packed_matrix(other.view()) {}
-  packed_matrix(packed_matrix&& other) noexcept { swap(other); }
-  packed_matrix& operator=(packed_matrix other) noexcept {
+  TERN_INLINE packed_matrix(const packed_matrix& other) : packed_matrix(other.view()) {}
+  TERN_INLINE packed_matrix(packed_matrix&& other) noexcept { swap(other); }
+  TERN_INLINE packed_matrix& operator=(packed_matrix other) noexcept {
     swap(other);
     return *this;
   }
@@ -208,12 +208,12 @@ class packed_matrix {
   std::size_t cols() const { return view_.cols(); }
   std::size_t planes() const { return view_.planes(); }
   const packed_format& format() const { return view_.format(); }
-  std::size_t storage_bytes() const { return view_.storage_bytes(); }
+  TERN_INLINE std::size_t storage_bytes() const { return view_.storage_bytes(); }
   std::span<const std::byte> storage() const { return view_.storage(); }
   double bits_per_weight() const { return view_.bits_per_weight(); }
 
  private:
-  void swap(packed_matrix& other) noexcept {
+  TERN_INLINE void swap(packed_matrix& other) noexcept {
     std::swap(storage_, other.storage_);
     std::swap(view_, other.view_);
   }
@@ -351,7 +351,7 @@ class ternary_matrix : public packed_matrix<Codec> {
       : packed_matrix<Codec>((check(q, 1), q), options) {}
 
   /// Copies packed bytes, from a file for instance. Errors: shape_error when there is more than one plane.
-  explicit ternary_matrix(const packed_view<Codec>& w) : packed_matrix<Codec>(w) {
+  TERN_INLINE explicit ternary_matrix(const packed_view<Codec>& w) : packed_matrix<Codec>(w) {
     if (w.planes() != 1) detail::fail<shape_error>({"ternary_matrix: one plane, not ", w.planes()});
   }
 
@@ -379,7 +379,7 @@ class multi_ternary_matrix : public packed_matrix<Codec> {
   explicit multi_ternary_matrix(const quantized_matrix& q, const pack_options& options = {}, Tu = {})
       : packed_matrix<Codec>((ternary_matrix<Codec>::check(q, q.planes), q), options) {}
   /// Copies packed bytes, from a file for instance.
-  explicit multi_ternary_matrix(const packed_view<Codec>& w) : packed_matrix<Codec>(w) {}
+  TERN_INLINE explicit multi_ternary_matrix(const packed_view<Codec>& w) : packed_matrix<Codec>(w) {}
 };
 
 /// Eight-bit weights, with or without zero points.
@@ -391,7 +391,7 @@ class int8_matrix : public packed_matrix<i8> {
   explicit int8_matrix(const quantized_matrix& q, const pack_options& options = {}, Tu = {})
       : packed_matrix<i8>((check(q), q), options) {}
   /// Copies packed bytes, from a file for instance. Errors: shape_error when there is more than one plane.
-  explicit int8_matrix(const packed_view<i8>& w) : packed_matrix<i8>(w) {
+  TERN_INLINE explicit int8_matrix(const packed_view<i8>& w) : packed_matrix<i8>(w) {
     if (w.planes() != 1) detail::fail<shape_error>({"int8_matrix: one plane, not ", w.planes()});
   }
 

@@ -45,7 +45,7 @@ class activations_view {
     zeros_ = reinterpret_cast<std::int32_t*>(at);
   }
 
-  static std::size_t storage_bytes(std::size_t tokens, std::size_t inputs) {
+  TERN_INLINE static std::size_t storage_bytes(std::size_t tokens, std::size_t inputs) {
     const std::size_t prefix_bytes = detail::checked_product(tokens, prefix_stride(inputs)) * sizeof(std::int32_t);
     return detail::checked_product(tokens, row_stride(inputs)) + detail::round_up(prefix_bytes, 64) +
            2 * detail::round_up(tokens * sizeof(float), 64);
@@ -66,16 +66,18 @@ class activations_view {
   std::int32_t& zero(std::size_t m) const { return zeros_[m]; }
 
   /// The sum of the codes of inputs [begin, end) of token m.
-  std::int32_t sum(std::size_t m, std::size_t begin, std::size_t end) const {
+  TERN_INLINE std::int32_t sum(std::size_t m, std::size_t begin, std::size_t end) const {
     return sum_to(m, end) - sum_to(m, begin);
   }
 
  private:
-  static std::size_t row_stride(std::size_t inputs) {
+  TERN_INLINE static std::size_t row_stride(std::size_t inputs) {
     const std::size_t stride = detail::round_up(inputs + 19, 64);
     return stride % 4096 == 0 ? stride + 64 : stride;
   }
-  static std::size_t prefix_stride(std::size_t inputs) { return detail::ceil_div(inputs, prefix_inputs) + 1; }
+  TERN_INLINE static std::size_t prefix_stride(std::size_t inputs) {
+    return detail::ceil_div(inputs, prefix_inputs) + 1;
+  }
   TERN_INLINE std::int32_t sum_to(std::size_t m, std::size_t end) const {
     std::int32_t sum = prefix(m)[end / prefix_inputs];
     for (std::size_t k = end / prefix_inputs * prefix_inputs; k < end; ++k) sum += codes(m)[k];
@@ -98,15 +100,15 @@ class quantized_activations {
  public:
   quantized_activations() = default;
   /// Zero codes, scales 1, zero points 0.
-  quantized_activations(std::size_t tokens, std::size_t inputs, bool has_zeros = false)
+  TERN_INLINE quantized_activations(std::size_t tokens, std::size_t inputs, bool has_zeros = false)
       : storage_(activations_view::storage_bytes(tokens, inputs)), view_(storage_, tokens, inputs, has_zeros) {
     for (std::size_t m = 0; m < tokens; ++m) view_.scale(m) = 1.0f;
   }
-  quantized_activations(const quantized_activations& other) : storage_(other.storage_) {
+  TERN_INLINE quantized_activations(const quantized_activations& other) : storage_(other.storage_) {
     view_ = {storage_, other.rows(), other.cols(), other.has_zeros()};
   }
-  quantized_activations(quantized_activations&& other) noexcept { swap(other); }
-  quantized_activations& operator=(quantized_activations other) noexcept {
+  TERN_INLINE quantized_activations(quantized_activations&& other) noexcept { swap(other); }
+  TERN_INLINE quantized_activations& operator=(quantized_activations other) noexcept {
     swap(other);
     return *this;
   }
@@ -129,7 +131,7 @@ class quantized_activations {
   std::int32_t zero(std::size_t m) const { return has_zeros() ? view_.zero(m) : 0; }
 
  private:
-  void swap(quantized_activations& other) noexcept {
+  TERN_INLINE void swap(quantized_activations& other) noexcept {
     std::swap(storage_, other.storage_);
     std::swap(view_, other.view_);
   }

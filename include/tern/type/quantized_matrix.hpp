@@ -36,12 +36,12 @@ struct quantized_matrix {
         codes(detail::checked_product(planes_, detail::checked_product(rows_, cols_))),
         scales(scale_count()) {}
 
-  std::size_t groups() const { return granularity.groups(cols); }
+  TERN_INLINE std::size_t groups() const { return granularity.groups(cols); }
   std::size_t group_inputs() const { return granularity.group_inputs(cols); }
   /// Rows that have scales of their own.
   std::size_t scale_rows() const { return granularity.kind == granularity::sharing::tensor ? 1 : rows; }
 
-  std::size_t scale_count() const {
+  TERN_INLINE std::size_t scale_count() const {
     return detail::checked_product(planes, detail::checked_product(scale_rows(), groups()));
   }
 
@@ -50,14 +50,14 @@ struct quantized_matrix {
     return codes.data() + (plane * rows + row) * cols;
   }
   /// The place in scales and zeros of one group of one row.
-  std::size_t scale_index(std::size_t plane, std::size_t row, std::size_t group) const {
+  TERN_INLINE std::size_t scale_index(std::size_t plane, std::size_t row, std::size_t group) const {
     const std::size_t scale_row = granularity.kind == granularity::sharing::tensor ? 0 : row;
     return (plane * scale_rows() + scale_row) * groups() + group;
   }
-  float scale(std::size_t plane, std::size_t row, std::size_t group) const {
+  TERN_INLINE float scale(std::size_t plane, std::size_t row, std::size_t group) const {
     return scales[scale_index(plane, row, group)];
   }
-  std::int8_t zero(std::size_t plane, std::size_t row, std::size_t group) const {
+  TERN_INLINE std::int8_t zero(std::size_t plane, std::size_t row, std::size_t group) const {
     return zeros.empty() ? std::int8_t{0} : zeros[scale_index(plane, row, group)];
   }
 

@@ -21,7 +21,7 @@ struct granularity {
 
   /// Groups in a row of `cols` inputs; never 0, so that an empty row still has a scale.
   /// Errors: range_error for groups of no inputs.
-  constexpr std::size_t groups(std::size_t cols) const {
+  TERN_INLINE constexpr std::size_t groups(std::size_t cols) const {
     if (kind == sharing::group && group == 0)
       detail::fail<range_error>({"granularity: a group needs at least one input"});
     return kind == sharing::group && cols != 0 ? detail::ceil_div(cols, group) : 1;
@@ -39,7 +39,7 @@ inline constexpr granularity per_channel{granularity::sharing::row, 0};
 /// One scale for each row of X.
 inline constexpr granularity per_token{granularity::sharing::row, 0};
 /// One scale for every `inputs` consecutive inputs of a row.
-constexpr granularity per_group(std::size_t inputs) {
+TERN_INLINE constexpr granularity per_group(std::size_t inputs) {
   if (inputs == 0) detail::fail<range_error>({"per_group: a group needs at least one input"});
   return {granularity::sharing::group, inputs};
 }
