@@ -217,7 +217,7 @@ struct matrix_traits<matrix_view<T>> {
 
 /// A view of a row-major matrix of any known type, written through. Column-major types are refused at compile time.
 template <class M>
-auto view(M& m) {
+TERN_INLINE auto view(M& m) {
   return matrix_traits<std::remove_const_t<M>>::view(m);
 }
 
@@ -234,7 +234,7 @@ namespace detail {
 
 /// The matrix as a view, or as an owner of a row-major copy where it has another order: keep it while the view is used.
 template <real_matrix M>
-decltype(auto) row_major(const M& m) {
+TERN_INLINE decltype(auto) row_major(const M& m) {
   return matrix_traits<M>::row_major(m);
 }
 template <real_matrix M>
