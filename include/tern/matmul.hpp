@@ -91,7 +91,8 @@ concept product_right = requires(const W& w) {
 /// @param bias  [N] or empty
 /// @param ex    who runs the parts; serial by default
 ///
-/// Exactness: bit-identical on every instruction set, for every codec, executor and batch size; tested with ==.
+/// Exactness: bit-identical on every instruction set, for every codec, executor and batch size; tested with ==. Where a result
+///            is NaN it is NaN everywhere, but its sign and payload are not promised.
 /// Overflow:  K <= max_inputs(x has zeros, w has zeros): 131071; 65793 with zero points on one side, 33025 on both.
 /// Cost:      M N K additions; reads the packed bytes once for every 64 tokens. Allocates nothing, starts no thread. Float x
 ///            costs M N K fused multiply-adds and is many times slower: for reference and small work.
