@@ -36,6 +36,16 @@ class range_error : public error {
   using error::error;
 };
 
+/// Bytes that are not what they should be: a truncated file, a wrong magic number, a checksum that fails.
+class format_error : public error {
+  using error::error;
+};
+
+/// A long operation that its progress callback stopped. Nothing was written.
+class cancelled_error : public error {
+  using error::error;
+};
+
 /// An instruction set that is unknown or that this machine does not have.
 class isa_error : public error {
   using error::error;

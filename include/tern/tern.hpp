@@ -25,8 +25,10 @@
 #include <tern/quantize/decompose.hpp>
 #include <tern/quantize/distortion.hpp>
 #include <tern/quantize/ste.hpp>
+#include <tern/quantize/ternary.hpp>
 #include <tern/quantize/weights.hpp>
 #include <tern/type/packed_matrix.hpp>
 #include <tern/type/quantized_activations.hpp>
+#include <tern/type/trit_code.hpp>
 #include <tern/version.hpp>
 #include <tern/view.hpp>

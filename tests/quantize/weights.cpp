@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include <tern/quantize/weights.hpp>
+#include <tern/quantize/ternary.hpp>
 
 #include <tern/type/packed_matrix.hpp>
 

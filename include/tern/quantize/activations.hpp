@@ -3,28 +3,9 @@
 #pragma once
 
 #include <tern/kernel/dispatch.hpp>
-#include <tern/parallel.hpp>
+#include <tern/quantize/slices.hpp>
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
-
-/// Names the first NaN or infinity of a matrix.
-template <real_element T>
-[[noreturn, gnu::cold, gnu::noinline]] void fail_not_finite(const char* what, matrix_view<const T> x) {
-  for (std::size_t m = 0; m < x.rows(); ++m)
-    for (std::size_t k = 0; k < x.cols(); ++k)
-      if (!is_finite(static_cast<float>(x(m, k))))
-        fail<range_error>({what, ": the value at row ", m, ", column ", k, " is not finite"});
-  fail<range_error>({what, ": a value is not finite"});
-}
-
-/// Largest magnitude as its bit pattern, which orders floats and makes NaN and infinity the largest of all.
-template <real_element T>
-std::uint32_t largest_magnitude(const T* x, std::size_t count) {
-  std::uint32_t largest = 0;
-  for (std::size_t k = 0; k < count; ++k)
-    largest = detail::greater(largest, std::bit_cast<std::uint32_t>(static_cast<float>(x[k])) & 0x7fffffffu);
-  return largest;
-}
 
 /// rint(x / scale), to even, kept within [-limit, limit]. The quotient is at most limit (1 + 2^-22) by construction of the
 /// scale; the clamp serves scales that were given.
@@ -99,7 +80,7 @@ activations_view quantize_activations(Isa isa, const M& x, std::span<std::byte> 
   else
     ex.parallel_for(parts, part);
   for (std::size_t m = 0; m < view.rows(); ++m)
-    if (q.scale(m) < 0.0f) detail::fail_not_finite("quantize_activations", view);
+    if (q.scale(m) < 0.0f) detail::check_finite("quantize_activations", view);
   return q;
 }
 template <real_matrix M, executor Executor = serial_executor>
@@ -122,10 +103,10 @@ template <real_matrix M>
 quantized_activations quantize_activations_per_tensor(const M& x) {
   decltype(auto) rows = detail::row_major(x);
   const detail::real_view<M> view = rows;
+  detail::check_finite("quantize_activations_per_tensor", view);
   std::uint32_t largest = 0;
   for (std::size_t m = 0; m < view.rows(); ++m)
     largest = detail::greater(largest, detail::largest_magnitude(view.row(m), view.cols()));
-  if (largest >= 0x7f800000u) detail::fail_not_finite("quantize_activations_per_tensor", view);
   const float am = std::bit_cast<float>(largest);
   const float scale = am < 0x1p-100f ? 1.0f : am / 127.0f;
   matrix<std::int8_t> codes(view.rows(), view.cols());
@@ -145,12 +126,11 @@ template <real_matrix M>
 quantized_activations quantize_activations_zero_point(const M& x) {
   decltype(auto) rows = detail::row_major(x);
   const detail::real_view<M> view = rows;
+  detail::check_finite("quantize_activations_zero_point", view);
   matrix<std::int8_t> codes(view.rows(), view.cols());
   std::vector<float> scales(view.rows());
   std::vector<std::int32_t> zeros(view.rows());
   for (std::size_t m = 0; m < view.rows(); ++m) {
-    if (detail::largest_magnitude(view.row(m), view.cols()) >= 0x7f800000u)
-      detail::fail_not_finite("quantize_activations_zero_point", view);
     detail::value_bounds bounds;
     bounds.include(view.row(m), view.cols());
     const detail::affine_step step(bounds.least, bounds.most);

@@ -2,7 +2,7 @@
 /// Multi-ternary decomposition: W ~ sum_p gamma_p T_p with T_p in {-1, 0, +1}.
 #pragma once
 
-#include <tern/quantize/weights.hpp>
+#include <tern/quantize/ternary.hpp>
 
 namespace tern::inline v0_1::inline TERN_TU {
 

@@ -8,7 +8,7 @@
 ///                dL/dx = dL/dy where |x| <= limit, else 0   clipped
 #pragma once
 
-#include <tern/quantize/weights.hpp>
+#include <tern/quantize/ternary.hpp>
 
 namespace tern::inline v0_1::inline TERN_TU {
 

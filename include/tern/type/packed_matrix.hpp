@@ -138,6 +138,10 @@ class packed_view {
     using detail::checked_sum;
     using detail::round_up;
     if (f.planes == 0) detail::fail<range_error>({"packed_view: planes must be at least 1"});
+    if (f.granularity.kind == granularity::sharing::input)
+      detail::fail<range_error>(
+          {"packed_view: a product cannot have a scale for each input; quantise per tensor, channel "
+           "or group"});
     const std::size_t group = f.granularity.group;
     if (f.granularity.kind == granularity::sharing::group && (group == 0 || group % Codec::group_multiple != 0))
       detail::fail<range_error>({"packed_view: groups of codec ", Codec::name(), " are multiples of ",

@@ -11,24 +11,28 @@ namespace tern::inline v0_1 {
 
 /// A real matrix as a sum of planes of small integers with scales: W(n,k) ~ sum_p (code_p(n,k) - zero_p) * scale_p.
 ///
-/// codes   [planes x rows x cols] int8, row-major
-/// scales  [planes x rows x groups] float; per tensor [planes]
-/// zeros   the shape of scales, int8; empty when every zero point is 0
+/// codes   [planes x rows x cols], row-major
+/// scales  [planes x rows x groups] float; per tensor [planes], per input [planes x cols]
+/// zeros   the shape of scales, in codes; empty when every zero point is 0
 ///
-/// A plain value: fill it by hand, or by a quantizer. Packing checks it.
-struct quantized_matrix {
+/// A plain value: fill it by hand, or by a quantizer. Packing takes int8 and checks it.
+template <class Code>
+struct basic_quantized_matrix {
+  static_assert(std::same_as<Code, std::int8_t> || std::same_as<Code, std::uint8_t> || std::same_as<Code, std::int16_t>,
+                "codes are int8, uint8 or int16");
+
   std::size_t planes = 1;
   std::size_t rows = 0;
   std::size_t cols = 0;
   tern::granularity granularity = per_channel;
-  std::vector<std::int8_t> codes;
+  std::vector<Code> codes;
   std::vector<float> scales;
-  std::vector<std::int8_t> zeros;
+  std::vector<Code> zeros;
 
-  quantized_matrix() = default;
+  basic_quantized_matrix() = default;
   /// Zero codes, zero scales, no zero points.
-  TERN_INLINE quantized_matrix(std::size_t planes_, std::size_t rows_, std::size_t cols_,
-                               tern::granularity granularity_)
+  TERN_INLINE basic_quantized_matrix(std::size_t planes_, std::size_t rows_, std::size_t cols_,
+                                     tern::granularity granularity_)
       : planes(planes_),
         rows(rows_),
         cols(cols_),
@@ -39,26 +43,24 @@ struct quantized_matrix {
   TERN_INLINE std::size_t groups() const { return granularity.groups(cols); }
   std::size_t group_inputs() const { return granularity.group_inputs(cols); }
   /// Rows that have scales of their own.
-  std::size_t scale_rows() const { return granularity.kind == granularity::sharing::tensor ? 1 : rows; }
+  std::size_t scale_rows() const { return granularity.rows_share() ? 1 : rows; }
 
   TERN_INLINE std::size_t scale_count() const {
     return detail::checked_product(planes, detail::checked_product(scale_rows(), groups()));
   }
 
-  std::int8_t* code_row(std::size_t plane, std::size_t row) { return codes.data() + (plane * rows + row) * cols; }
-  const std::int8_t* code_row(std::size_t plane, std::size_t row) const {
-    return codes.data() + (plane * rows + row) * cols;
-  }
+  Code* code_row(std::size_t plane, std::size_t row) { return codes.data() + (plane * rows + row) * cols; }
+  const Code* code_row(std::size_t plane, std::size_t row) const { return codes.data() + (plane * rows + row) * cols; }
   /// The place in scales and zeros of one group of one row.
   TERN_INLINE std::size_t scale_index(std::size_t plane, std::size_t row, std::size_t group) const {
-    const std::size_t scale_row = granularity.kind == granularity::sharing::tensor ? 0 : row;
+    const std::size_t scale_row = granularity.rows_share() ? 0 : row;
     return (plane * scale_rows() + scale_row) * groups() + group;
   }
   TERN_INLINE float scale(std::size_t plane, std::size_t row, std::size_t group) const {
     return scales[scale_index(plane, row, group)];
   }
-  TERN_INLINE std::int8_t zero(std::size_t plane, std::size_t row, std::size_t group) const {
-    return zeros.empty() ? std::int8_t{0} : zeros[scale_index(plane, row, group)];
+  TERN_INLINE Code zero(std::size_t plane, std::size_t row, std::size_t group) const {
+    return zeros.empty() ? Code{0} : zeros[scale_index(plane, row, group)];
   }
 
   /// Errors: shape_error when a vector's size does not follow from planes, rows, cols and granularity.
@@ -78,9 +80,9 @@ struct quantized_matrix {
 
   /// One plane from given codes and scales: codes [rows x cols]; scales [rows], [1 x rows], or as the granularity says.
   template <class Tu = tu_tag>
-  static quantized_matrix from_codes(matrix_view<const std::int8_t> codes, std::span<const float> scales,
-                                     tern::granularity granularity = per_channel) {
-    quantized_matrix q(1, codes.rows(), codes.cols(), granularity);
+  static basic_quantized_matrix from_codes(matrix_view<const Code> codes, std::span<const float> scales,
+                                           tern::granularity granularity = per_channel) {
+    basic_quantized_matrix q(1, codes.rows(), codes.cols(), granularity);
     for (std::size_t n = 0; n < q.rows; ++n)
       for (std::size_t k = 0; k < q.cols; ++k) q.code_row(0, n)[k] = codes(n, k);
     q.scales.assign(scales.begin(), scales.end());
@@ -88,5 +90,8 @@ struct quantized_matrix {
     return q;
   }
 };
+
+/// Codes in int8: what products are made of.
+using quantized_matrix = basic_quantized_matrix<std::int8_t>;
 
 }  // namespace tern::inline v0_1
