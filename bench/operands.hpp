@@ -48,10 +48,13 @@ class random_source {
 /// Weights [N x K] with scales 1: trits where the codec is ternary, else all levels but -128.
 template <tern::codec Codec>
 tern::packed_matrix<Codec> random_weights(std::size_t n, std::size_t k, tern::granularity granularity) {
-  constexpr int highest = Codec::highest;
+  std::vector<std::int8_t> levels;
+  for (int level = -127; level <= 127; ++level)
+    if (Codec{}.holds(level) && Codec{}.holds(-level)) levels.push_back(static_cast<std::int8_t>(level));
   tern::quantized_matrix q(1, n, k, granularity);
   random_source random;
-  for (std::int8_t& code : q.codes) code = static_cast<std::int8_t>(random.between(-highest, highest));
+  for (std::int8_t& code : q.codes)
+    code = levels[static_cast<std::size_t>(random.between(0, static_cast<int>(levels.size()) - 1))];
   std::fill(q.scales.begin(), q.scales.end(), 1.0f);
   return tern::packed_matrix<Codec>(q);
 }

@@ -20,12 +20,12 @@ using with_imaginary = tern::type_list<imaginary, isa::scalar>;
 /// One bit a weight, 0 or 1: a codec that no instruction set knows but scalar, which takes all.
 struct bits {
   static constexpr std::string_view name() { return "bits"; }
-  static constexpr std::size_t fold = 4, group_multiple = 16;
-  static constexpr int lowest = 0, highest = 1;
-  std::uint8_t encode(const std::int8_t* levels) const {
-    return static_cast<std::uint8_t>(levels[0] | levels[1] << 1 | levels[2] << 2 | levels[3] << 3);
+  static constexpr std::size_t fold = 4, bytes = 1, group_multiple = 16;
+  bool holds(int level) const { return level == 0 || level == 1; }
+  void encode(const std::int8_t* levels, std::uint8_t* out) const {
+    *out = static_cast<std::uint8_t>(levels[0] | levels[1] << 1 | levels[2] << 2 | levels[3] << 3);
   }
-  std::int8_t decode(std::uint8_t byte, std::size_t p) const { return static_cast<std::int8_t>(byte >> p & 1); }
+  std::int8_t decode(const std::uint8_t* in, std::size_t p) const { return static_cast<std::int8_t>(*in >> p & 1); }
 };
 
 /// The type that kernel_for promises is Expected, and running an empty tile returns it.

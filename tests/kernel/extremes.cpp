@@ -12,7 +12,7 @@ constexpr std::int32_t most = std::numeric_limits<std::int32_t>::max();
 
 /// Bytes of one value, or random ones; blocks that the padding of rows and of inputs fills as well.
 template <class Isa, class Codec>
-void compare_bytes() {
+void compare_bytes(const Codec& codec = {}) {
   dice d(1);
   // 0xAA is four fields of -2 to i2 and 0xFF five trits of +1 to b3: largest operands on either side of zero.
   for (const int byte : {0x00, 0x55, 0x7F, 0x80, 0xAA, 0xFF, -1}) {
@@ -20,7 +20,8 @@ void compare_bytes() {
     for (const std::size_t inputs : sizes{1, 79, 80, 96, 161, 168, 172, 240, 252, 256, 260, 500, 512, 516, 1280}) {
       for (const std::size_t tokens : sizes{1, 2, 3, 4, 7}) {
         const facts f{.tokens = tokens, .outputs = 17, .inputs = inputs, .output = output_type::int32};
-        const raw_weights<Codec> w(f, [&] { return byte < 0 ? d.byte() : static_cast<std::uint8_t>(byte); });
+        const raw_weights<Codec> w(
+            f, [&] { return byte < 0 ? d.byte() : static_cast<std::uint8_t>(byte); }, codec);
         for (const int even : {-128, 127}) {
           for (const int odd : {-128, 127}) {
             const auto x =
@@ -46,7 +47,8 @@ void compare_groups_of_bytes() {
                   .inputs = 1 + d.below(700),
                   .granularity = tern::per_group(Codec::group_multiple * (1 + d.below(4))),
                   .planes = 1 + d.below(3)};
-    const raw_weights<Codec> w(f, [&] { return d.byte(); });
+    const raw_weights<Codec> w(
+        f, [&] { return d.byte(); }, draw_codec<Codec>(d));
     const auto x = draw_activations(d, f);
     const tern::matrix<float> reals(f.tokens, f.inputs, draw_reals(d, f.tokens * f.inputs));
     INFO(Codec::name() << ": " << f.text());
@@ -55,9 +57,14 @@ void compare_groups_of_bytes() {
   }
 }
 
+template <class Isa, class... Codecs>
+void compare_groups(tern::type_list<Codecs...>) {
+  (compare_groups_of_bytes<Isa, Codecs>(), ...);
+}
+
 /// The only element of the product of `inputs` equal codes by equal levels, on 1 token and on 3.
 template <class Isa, class Codec>
-void check_sum(std::int64_t inputs, int code, int zero_x, int level, int zero_w) {
+void check_sum(std::int64_t inputs, int code, int zero_x, int level, int zero_w, const Codec& codec = {}) {
   const std::int64_t expected = inputs * (code - zero_x) * (level - zero_w);
   REQUIRE(std::abs(expected) <= most);
   const auto depth = static_cast<std::size_t>(inputs);
@@ -65,7 +72,7 @@ void check_sum(std::int64_t inputs, int code, int zero_x, int level, int zero_w)
   tern::quantized_matrix q(1, 1, depth, tern::per_channel);
   q.codes.assign(depth, static_cast<std::int8_t>(level));
   if (zero_w != 0) q.zeros.assign(1, static_cast<std::int8_t>(zero_w));
-  const tern::packed_matrix<Codec> w(q, {.sums = true});
+  const tern::packed_matrix<Codec> w(q, {.sums = true}, codec);
   for (const std::size_t tokens : sizes{1, 3}) {
     const std::vector<std::int32_t> zeros(zero_x != 0 ? tokens : 0, zero_x);
     const auto x = activations(
@@ -94,9 +101,19 @@ TEMPLATE_LIST_TEST_CASE("all byte values are legal and no sum overflows", "[kern
   compare_bytes<TestType, tern::i2>();
   compare_bytes<TestType, tern::b3>();
   compare_bytes<TestType, tern::i8>();
-  compare_groups_of_bytes<TestType, tern::i2>();
-  compare_groups_of_bytes<TestType, tern::b3>();
-  compare_groups_of_bytes<TestType, tern::i8>();
+  compare_bytes<TestType, tern::n4>();
+  // Offsets 0 .. 63 from either end of what a table may span, and the largest plane codes.
+  for (const int least : {-63, 0}) {
+    std::int8_t table[16] = {};
+    table[0] = table[15] = static_cast<std::int8_t>(least);
+    table[5] = static_cast<std::int8_t>(least + 63);
+    compare_bytes<TestType>(tern::n4::from_state(table));
+  }
+  compare_bytes<TestType>(tern::n4(tern::trit_code{{17, 14}}));
+  compare_bytes<TestType>(tern::n6(tern::trit_code{{16, 11, 4}}));
+  compare_bytes<TestType>(tern::b3x2(tern::trit_code{{17, 14}}));
+  compare_bytes<TestType>(tern::b3x3(tern::trit_code{{16, 11, 4}}));
+  compare_groups<TestType>(tern::codecs{});
 }
 
 TEMPLATE_LIST_TEST_CASE("the deepest products are exact", "[kernel]", tern::isa::all) {
@@ -115,6 +132,12 @@ TEMPLATE_LIST_TEST_CASE("the deepest products are exact", "[kernel]", tern::isa:
   check_sum<TestType, tern::b3>(131071, -128, 0, 1, 0);
   check_sum<TestType, tern::b3>(131071, -128, 0, -1, 0);
   check_sum<TestType, tern::b3>(33025, 127, -128, -1, 127);
+  check_sum<TestType, tern::n4>(131071, -128, 0, -8, 0);
+  check_sum<TestType, tern::n4>(131071, -128, 0, 7, 0);
+  check_sum<TestType, tern::n6>(131071, -128, 0, -20, 0, tern::n6(tern::trit_code{{8, 7, 5}}));
+  check_sum<TestType, tern::n6>(131071, -128, 0, 20, 0, tern::n6(tern::trit_code{{8, 7, 5}}));
+  check_sum<TestType, tern::b3x3>(33025, 127, -128, -17, 127);
+  check_sum<TestType, tern::b3x2>(131071, 127, 0, -5, 0);
 }
 
 TEMPLATE_LIST_TEST_CASE("scales and biases at the ends of the floats", "[kernel]", tern::isa::all) {

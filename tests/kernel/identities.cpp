@@ -128,6 +128,7 @@ TEMPLATE_LIST_TEST_CASE("sums permute, negate, shift, split and group", "[kernel
     check_all<TestType, tern::i8>(d, a);
     CHECK(a.template result<TestType, tern::b3>() == a.template result<TestType, tern::i2>());
     CHECK(a.template result<TestType, tern::i8>() == a.template result<TestType, tern::i2>());
+    CHECK(a.template result<TestType, tern::n4>() == a.template result<TestType, tern::i2>());
   }
 }
 

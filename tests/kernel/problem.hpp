@@ -3,6 +3,7 @@
 ///
 ///   dice                 random numbers, the same on every machine
 ///   facts                everything about a product but its values
+///   draw_codec<Codec>    a codec in any state it may have
 ///   problem<Codec>       a product of int8 activations, with drawn values
 ///   float_problem<Codec> the same with float activations
 ///   canvas               a place for Y, in which every byte that is not Y's has a known value
@@ -76,11 +77,44 @@ inline tern::quantized_activations draw_activations(dice& d, const facts& f) {
   return tern::quantized_activations::from_codes(codes.view(), scales, zeros);
 }
 
-/// Levels over all that Codec holds, scales and perhaps zero points as the granularity says.
+/// Any plane code of the library, or one that goes to the bound.
+inline tern::trit_code draw_trit_code(dice& d, std::size_t planes) {
+  const std::size_t at = d.below(5);
+  if (planes == 2) return at == 4 ? tern::trit_code{{17, 14}} : tern::trit_codes_of_2[at];
+  return at == 4 ? tern::trit_code{{16, 11, 4}} : tern::trit_codes_of_3[at];
+}
+
 template <tern::codec Codec>
-tern::quantized_matrix draw_weights(dice& d, const facts& f) {
+Codec draw_codec(dice& d) {
+  if constexpr (std::same_as<Codec, tern::n4>) {
+    if (d.below(3) == 0) return tern::n4();
+    if (d.below(2) == 0) return tern::n4(draw_trit_code(d, 2));
+    const int least = d.between(-63, 0);  // any table that spans 63 at most
+    std::int8_t table[16] = {};
+    for (std::size_t v = 1; v < 16; ++v) table[v] = d.code(least, least + 63);
+    return tern::n4::from_state(table);
+  } else if constexpr (requires { Codec(tern::trit_code()); }) {
+    return Codec(draw_trit_code(d, Codec::bytes));
+  } else {
+    return Codec();
+  }
+}
+
+/// A level that the codec holds: what it makes of random bytes.
+template <tern::codec Codec>
+std::int8_t draw_level(dice& d, const Codec& codec) {
+  std::uint8_t bytes[Codec::bytes];
+  for (std::uint8_t& byte : bytes) byte = d.byte();
+  return codec.decode(bytes, d.below(Codec::fold));
+}
+
+/// Levels over all that the codec holds, scales and perhaps zero points as the granularity says.
+template <tern::codec Codec>
+tern::quantized_matrix draw_weights(dice& d, const facts& f, const Codec& codec = {}) {
   tern::quantized_matrix q(f.planes, f.outputs, f.inputs, f.granularity);
-  for (std::int8_t& level : q.codes) level = d.code(Codec::lowest, Codec::highest);
+  for (std::int8_t& level : q.codes) do
+      level = draw_level(d, codec);
+    while (!codec.holds(level));  // n6 decodes bytes that no level has
   for (float& scale : q.scales) scale = d.real();
   if (f.w_zeros) q.zeros.resize(q.scales.size());
   for (std::int8_t& zero : q.zeros) zero = d.code();
@@ -189,6 +223,13 @@ std::string difference(const tern::kernel::product<X, Codec>& a) {
   return computed<Isa>(a).difference(reference(a));
 }
 
+/// Weights in a drawn codec.
+template <tern::codec Codec>
+tern::packed_matrix<Codec> draw_packed(dice& d, const facts& f, const tern::pack_options& options) {
+  const Codec codec = draw_codec<Codec>(d);
+  return tern::packed_matrix<Codec>(draw_weights<Codec>(d, f, codec), options, codec);
+}
+
 template <tern::codec Codec>
 struct problem {
   tern::quantized_activations x;
@@ -198,7 +239,7 @@ struct problem {
 
   problem(dice& d, const facts& f)
       : x(draw_activations(d, f)),
-        w(draw_weights<Codec>(d, f), {.scales = f.scales, .sums = f.x_zeros}),
+        w(draw_packed<Codec>(d, f, {.scales = f.scales, .sums = f.x_zeros})),
         bias(draw_reals(d, f.bias ? f.outputs : 0)),
         output(f.output) {}
 
@@ -224,7 +265,7 @@ struct float_problem {
       : tokens(f.tokens),
         inputs(f.inputs),
         x(draw_reals(d, 1 + f.tokens * stride())),
-        w(draw_weights<Codec>(d, f), {.scales = f.scales}),
+        w(draw_packed<Codec>(d, f, {.scales = f.scales})),
         bias(draw_reals(d, f.bias ? f.outputs : 0)),
         output(f.output) {}
 
@@ -244,16 +285,16 @@ template <tern::codec Codec>
 class raw_weights {
  public:
   template <class Byte>
-  raw_weights(const facts& f, Byte&& next_byte) {
+  raw_weights(const facts& f, Byte&& next_byte, const Codec& codec = {}) {
     tern::quantized_matrix q(f.planes, f.outputs, f.inputs, f.granularity);
     q.scales.assign(q.scales.size(), 1.0f);
-    const tern::packed_matrix<Codec> zero(q, {.scales = f.scales});
+    const tern::packed_matrix<Codec> zero(q, {.scales = f.scales}, codec);
     storage_ = tern::aligned_bytes(zero.storage_bytes());
     const std::span<std::byte> bytes = storage_;
     if (!bytes.empty()) std::memcpy(bytes.data(), zero.storage().data(), bytes.size());
-    for (std::size_t i = 0; i < zero.view().panels() * f.planes * zero.view().blocks() * tern::block_bytes; ++i)
+    for (std::size_t i = 0; i < zero.view().panels() * f.planes * zero.view().blocks() * tern::block_bytes<Codec>; ++i)
       bytes[i] = static_cast<std::byte>(next_byte());
-    view_ = {bytes, zero.format()};
+    view_ = {bytes, zero.format(), codec};
   }
   const tern::packed_view<Codec>& view() const { return view_; }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 // The message names the line of the concept that is not met.
-// expect: c\.decode\(byte, p\)
+// expect: c\.decode\(bytes, p\)
 #include <tern/type/packed_matrix.hpp>
 
 struct codec : tern::i8 {
 #if MUST_NOT_COMPILE
-  void decode(std::uint8_t, std::size_t) const = delete;
+  void decode(const std::uint8_t*, std::size_t) const = delete;
 #endif
 };
 

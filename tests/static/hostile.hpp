@@ -40,16 +40,16 @@ struct codec {
   static constexpr std::string_view name() { return "hostile"; }
   static constexpr std::size_t fold = 2;
   static constexpr std::size_t group_multiple = 16;
-  static constexpr int lowest = -8;
-  static constexpr int highest = 7;
+  static constexpr std::size_t bytes = 1;
 
   std::uint8_t mask = 0;
 
-  constexpr std::uint8_t encode(const std::int8_t* levels) const {
-    return static_cast<std::uint8_t>(((levels[0] + 8) | (levels[1] + 8) << 4) ^ mask);
+  constexpr bool holds(int level) const { return level >= -8 && level <= 7; }
+  constexpr void encode(const std::int8_t* levels, std::uint8_t* out) const {
+    *out = static_cast<std::uint8_t>(((levels[0] + 8) | (levels[1] + 8) << 4) ^ mask);
   }
-  constexpr std::int8_t decode(std::uint8_t byte, std::size_t p) const {
-    return static_cast<std::int8_t>(((byte ^ mask) >> 4 * p & 15) - 8);
+  constexpr std::int8_t decode(const std::uint8_t* in, std::size_t p) const {
+    return static_cast<std::int8_t>(((*in ^ mask) >> 4 * p & 15) - 8);
   }
   friend bool operator==(codec, codec) = default;
 };

@@ -7,20 +7,25 @@
 
 namespace {
 
-/// Packs the levels 0 .. fold - 1 of a byte and unpacks them again.
+/// Packs the levels 0 .. fold - 1 of a byte, or a few, and unpacks them again.
 template <class Codec>
 constexpr bool round_trips(std::array<std::int8_t, Codec::fold> levels) {
-  const std::uint8_t byte = Codec{}.encode(levels.data());
+  std::uint8_t bytes[Codec::bytes] = {};
+  Codec{}.encode(levels.data(), bytes);
   for (std::size_t p = 0; p < Codec::fold; ++p)
-    if (Codec{}.decode(byte, p) != levels[p]) return false;
+    if (Codec{}.decode(bytes, p) != levels[p]) return false;
   return true;
 }
 static_assert(round_trips<tern::i2>({1, 0, -1, -2}));
 static_assert(round_trips<tern::b3>({1, 0, -1, -1, 1}));
 static_assert(round_trips<tern::i8>({-128}));
+static_assert(round_trips<tern::n4>({7, -8}));
+static_assert(round_trips<tern::n6>({17, -9, 4, 0}));
+static_assert(round_trips<tern::b3x2>({5, -5, 0, 2, -3}));
+static_assert(round_trips<tern::b3x3>({17, -17, 0, 8, -1}));
 static_assert(tern::block_inputs<tern::i2> == 16 && tern::block_inputs<tern::b3> == 20 &&
               tern::block_inputs<tern::i8> == 4);
-static_assert(tern::block_bytes == 64);
+static_assert(tern::block_bytes<tern::i2> == 64 && tern::block_bytes<tern::n6> == 192);
 
 /// A 4 x 4 product through packed levels: encode W, decode, multiply.
 template <class Codec>
@@ -33,7 +38,9 @@ constexpr std::array<std::int32_t, 16> product() {
       std::int8_t decoded[4] = {};
       for (std::size_t k = 0; k < 4; ++k) {
         std::int8_t levels[Codec::fold] = {w[n][k]};
-        decoded[k] = Codec{}.decode(Codec{}.encode(levels), 0);
+        std::uint8_t bytes[Codec::bytes] = {};
+        Codec{}.encode(levels, bytes);
+        decoded[k] = Codec{}.decode(bytes, 0);
       }
       y[4 * m + n] = tern::kernel::reference::dot(x[m], decoded);
     }
@@ -41,6 +48,7 @@ constexpr std::array<std::int32_t, 16> product() {
 }
 constexpr std::array<std::int32_t, 16> expected = {2, 10, -10, 4, 127, -2, 2, 127, 0, 0, 0, 0, -10, -2, 2, -8};
 static_assert(product<tern::i2>() == expected && product<tern::b3>() == expected && product<tern::i8>() == expected);
+static_assert(product<tern::n4>() == expected && product<tern::n6>() == expected && product<tern::b3x3>() == expected);
 
 constexpr std::int8_t ends[] = {-128, 127};
 static_assert(tern::kernel::reference::dot(ends, ends, 127, -128) == 255 * 0 - 0 + (127 - 127) * 255);

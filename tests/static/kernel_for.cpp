@@ -34,7 +34,18 @@ static_assert(std::is_same_v<tern::isa::all, tern::type_list<avx2, scalar>>);
 #else
 static_assert(std::is_same_v<tern::isa::all, tern::type_list<scalar>>);
 #endif
-static_assert(std::is_same_v<tern::codecs, tern::type_list<i2, b3, i8>>, "a new codec needs its rows in this table");
+using tern::b3x2;
+using tern::b3x3;
+using tern::n4;
+using tern::n6;
+static_assert(serves<scalar, n4, scalar> && serves<scalar, n6, scalar>);
+static_assert(serves<scalar, b3x2, scalar> && serves<scalar, b3x3, scalar>);
+#if defined(TERN_X86)
+static_assert(serves<avx2, n4, avx2> && serves<avx2, n6, avx2>);
+static_assert(serves<avx2, b3x2, avx2> && serves<avx2, b3x3, avx2>);
+#endif
+static_assert(std::is_same_v<tern::codecs, tern::type_list<i2, b3, n4, n6, b3x2, b3x3, i8>>,
+              "a new codec needs its rows in this table");
 
 // A user's instruction sets: the base's kernels where they have none.
 static_assert(serves<foreign::plain, i2, foreign::base>);

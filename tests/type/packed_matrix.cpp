@@ -21,8 +21,10 @@ template <class Codec>
 quantized_matrix draw(std::mt19937& random, std::size_t planes, std::size_t rows, std::size_t cols,
                       tern::granularity granularity, bool zeros) {
   quantized_matrix q(planes, rows, cols, granularity);
-  constexpr unsigned levels = Codec::highest - Codec::lowest + 1;
-  for (auto& code : q.codes) code = static_cast<std::int8_t>(Codec::lowest + static_cast<int>(random() % levels));
+  std::vector<std::int8_t> levels;
+  for (int level = -128; level < 128; ++level)
+    if (Codec{}.holds(level)) levels.push_back(static_cast<std::int8_t>(level));
+  for (auto& code : q.codes) code = levels[random() % levels.size()];
   for (float& scale : q.scales) scale = std::ldexp(static_cast<float>(random() % 256) - 128.0f, -10);
   if (zeros) q.zeros.resize(q.scales.size());
   for (auto& zero : q.zeros) zero = static_cast<std::int8_t>(random() % 256);
@@ -53,12 +55,15 @@ std::vector<std::byte> expected_storage(const quantized_matrix& q, scale_type sc
   for (std::size_t panel = 0; panel < panels; ++panel)
     for (std::size_t p = 0; p < q.planes; ++p)
       for (std::size_t b = 0; b < blocks; ++b)
-        for (std::size_t r = 0; r < 16; ++r)
-          for (std::size_t i = 0; i < 4; ++i) {
-            std::array<std::int8_t, Codec::fold> levels;
-            for (std::size_t f = 0; f < Codec::fold; ++f) levels[f] = code(p, 16 * panel + r, b * block + 4 * f + i);
-            append(out, Codec{}.encode(levels.data()));
-          }
+        for (std::size_t v = 0; v < Codec::bytes; ++v)
+          for (std::size_t r = 0; r < 16; ++r)
+            for (std::size_t i = 0; i < 4; ++i) {
+              std::array<std::int8_t, Codec::fold> levels;
+              for (std::size_t f = 0; f < Codec::fold; ++f) levels[f] = code(p, 16 * panel + r, b * block + 4 * f + i);
+              std::array<std::uint8_t, Codec::bytes> bytes;
+              Codec{}.encode(levels.data(), bytes.data());
+              append(out, bytes[v]);
+            }
   const auto for_scales = [&](auto&& f) {
     for (std::size_t panel = 0; panel < (shared ? 1 : panels); ++panel)
       for (std::size_t p = 0; p < q.planes; ++p)
@@ -312,7 +317,7 @@ TEST_CASE("packing: codes outside of the codec are refused, with their place", "
   CHECK_NOTHROW(packed_matrix<tern::i8>(q));
   q.code_row(2, 4)[6] = -2;
   CHECK_NOTHROW(packed_matrix<tern::i2>(q));
-  CHECK_THROWS_WITH(packed_matrix<tern::b3>(q), tern_test::contains("outside -1 .. 1 of codec b3"));
+  CHECK_THROWS_WITH(packed_matrix<tern::b3>(q), tern_test::contains("is not a level of codec b3"));
 }
 
 TEST_CASE("packing: scales that are not finite, or not in 16 bits, are refused", "[packed_matrix]") {

@@ -10,6 +10,8 @@
 ///       two fields down. The sums of 4u take 32767 / 3072 = 10 steps, that is strips of 5 blocks.
 ///   b3  u = w + 1, the digit, so sum(x w) = sum(x u) - sum(x). A pair is at most 512; 63 steps. Digits
 ///       come two at a time: times 9, the high byte is a pair, two table lookups away from its digits.
+///   n4, n6, b3x2, b3x3  levels come out of vpshufb tables as offsets from the least, u = w - least in 0..63, so
+///       sum(x w) = sum(x u) + least sum(x). A pair is at most 16128: two steps, then vpmaddwd widens.
 ///   i8  both signed and eight bits: vpmaddubsw saturates, so bytes are widened to int16 for vpmaddwd. Exact for -128.
 #pragma once
 
@@ -136,7 +138,7 @@ TERN_NOINLINE void dot_tile_unsigned(const std::uint8_t* operands, std::size_t q
   constexpr std::size_t steps = 32767 / (2 * Largest * 128);
   while (quads != 0) {
     const std::size_t n = quads < steps ? quads : steps;
-    const std::uint8_t* const end = operands + n * block_bytes;
+    const std::uint8_t* const end = operands + n * vector_bytes;
     __m256i sum[T][2];
     TERN_UNROLL for (std::size_t t = 0; t < T; ++t) sum[t][0] = sum[t][1] = _mm256_setzero_si256();
     TERN_UNROLL_TWICE do {
@@ -146,7 +148,7 @@ TERN_NOINLINE void dot_tile_unsigned(const std::uint8_t* operands, std::size_t q
         sum[t][0] = multiply_add(sum[t][0], lo, quad);
         sum[t][1] = multiply_add(sum[t][1], hi, quad);
       }
-      operands += block_bytes;
+      operands += vector_bytes;
       x += quad_inputs;
     }
     while (operands != end)
@@ -171,7 +173,7 @@ template <>
 struct decoder<i2> {
   static constexpr std::int32_t x_sum = 1;  // sum(x w) = sum(x) - sum(x u)
   static constexpr bool negated = true;
-  static constexpr std::size_t operand_bytes = block_bytes;
+  static constexpr std::size_t operand_bytes = vector_bytes;
   static constexpr int largest = 3;  // u of the field 10, which no ternary quantizer writes but a byte may hold
   static constexpr std::size_t strip_blocks = 5;
   static_assert(strip_blocks * 2 * (2 * 4 * largest * 128) <= 32767, "two fields a block go to the sums of 4u");
@@ -195,7 +197,7 @@ struct decoder<i2> {
   TERN_INLINE void strip(const std::uint8_t* blocks, std::size_t n, const std::int8_t* x, std::int32_t* acc) const {
     __m256i once[2], fourfold[2];
     TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) once[h] = fourfold[h] = _mm256_setzero_si256();
-    for (std::size_t b = 0; b < n; ++b, blocks += block_bytes, x += block_inputs<i2>) {
+    for (std::size_t b = 0; b < n; ++b, blocks += vector_bytes, x += block_inputs<i2>) {
       __builtin_prefetch(blocks + prefetch_bytes);
       TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) multiply_half(blocks + 32 * h, x, once[h], fourfold[h]);
     }
@@ -214,7 +216,7 @@ struct decoder<i2> {
     }
   }
   TERN_INLINE void levels(const std::uint8_t* block, std::int8_t* out) const {
-    alignas(64) std::uint8_t u[i2::fold * block_bytes];
+    alignas(64) std::uint8_t u[i2::fold * vector_bytes];
     expand(block, u);
     for (std::size_t j = 0; j < sizeof u; j += 32)
       store256(out + j, _mm256_sub_epi8(_mm256_set1_epi8(1), load256(u + j)));
@@ -230,7 +232,7 @@ template <>
 struct decoder<b3> {
   static constexpr std::int32_t x_sum = -1;  // sum(x w) = sum(x u) - sum(x)
   static constexpr bool negated = false;
-  static constexpr std::size_t operand_bytes = block_bytes;
+  static constexpr std::size_t operand_bytes = vector_bytes;
   static constexpr int largest = 2;
   static constexpr std::size_t strip_blocks = 12;
   static_assert(strip_blocks * b3::fold * (2 * largest * 128) <= 32767);
@@ -248,28 +250,34 @@ struct decoder<b3> {
   TERN_INLINE static __m256i high_bytes(__m256i a, __m256i b) {
     return _mm256_or_si256(_mm256_srli_epi16(a, 8), _mm256_and_si256(b, _mm256_set1_epi16(-256)));
   }
-  /// The five digits of each of 32 bytes. vpmaddubsw multiplies even or odd bytes by 9 into 16-bit lanes: the high byte is
-  /// 3 d0 + d1, the low byte the next fraction, which the next vpmaddubsw picks up by itself. At most 9 * 255.
-  TERN_INLINE static void digits(const std::uint8_t* at, __m256i* d) {
+  /// The five digits of each of 32 bytes, as two pairs 3 d0 + d1 and the last. vpmaddubsw multiplies even or odd bytes by 9
+  /// into 16-bit lanes: the high byte is a pair, the low byte the next fraction, which the next vpmaddubsw picks up by
+  /// itself. At most 9 * 255.
+  TERN_INLINE static void pairs(const std::uint8_t* at, __m256i* pair) {
     const __m256i even = _mm256_set1_epi16(9), odd = _mm256_set1_epi16(9 << 8), three = _mm256_set1_epi16(3);
-    const __m256i first = table(0, 0, 0, 1, 1, 1, 2, 2, 2), second = table(0, 1, 2, 0, 1, 2, 0, 1, 2);
     const __m256i v = load256(at);
     __m256i a = _mm256_maddubs_epi16(v, even), b = _mm256_maddubs_epi16(v, odd);
-    __m256i pair = high_bytes(a, b);
-    d[0] = _mm256_shuffle_epi8(first, pair);
-    d[1] = _mm256_shuffle_epi8(second, pair);
+    pair[0] = high_bytes(a, b);
     a = _mm256_maddubs_epi16(a, even);
     b = _mm256_maddubs_epi16(b, even);
-    pair = high_bytes(a, b);
-    d[2] = _mm256_shuffle_epi8(first, pair);
-    d[3] = _mm256_shuffle_epi8(second, pair);
-    d[4] = high_bytes(_mm256_maddubs_epi16(a, three), _mm256_maddubs_epi16(b, three));
+    pair[1] = high_bytes(a, b);
+    pair[2] = high_bytes(_mm256_maddubs_epi16(a, three), _mm256_maddubs_epi16(b, three));
+  }
+  TERN_INLINE static void digits(const std::uint8_t* at, __m256i* d) {
+    const __m256i first = table(0, 0, 0, 1, 1, 1, 2, 2, 2), second = table(0, 1, 2, 0, 1, 2, 0, 1, 2);
+    __m256i pair[3];
+    pairs(at, pair);
+    d[0] = _mm256_shuffle_epi8(first, pair[0]);
+    d[1] = _mm256_shuffle_epi8(second, pair[0]);
+    d[2] = _mm256_shuffle_epi8(first, pair[1]);
+    d[3] = _mm256_shuffle_epi8(second, pair[1]);
+    d[4] = pair[2];
   }
 
   TERN_INLINE void strip(const std::uint8_t* blocks, std::size_t n, const std::int8_t* x, std::int32_t* acc) const {
     __m256i sum[2];
     sum[0] = sum[1] = _mm256_setzero_si256();
-    for (std::size_t b = 0; b < n; ++b, blocks += block_bytes, x += block_inputs<b3>) {
+    for (std::size_t b = 0; b < n; ++b, blocks += vector_bytes, x += block_inputs<b3>) {
       __builtin_prefetch(blocks + prefetch_bytes);
       TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
         __m256i d[b3::fold];
@@ -286,11 +294,11 @@ struct decoder<b3> {
     TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
       __m256i d[b3::fold];
       digits(block + 32 * h, d);
-      TERN_UNROLL for (std::size_t p = 0; p < b3::fold; ++p) store256(out + block_bytes * p + 32 * h, d[p]);
+      TERN_UNROLL for (std::size_t p = 0; p < b3::fold; ++p) store256(out + vector_bytes * p + 32 * h, d[p]);
     }
   }
   TERN_INLINE void levels(const std::uint8_t* block, std::int8_t* out) const {
-    alignas(64) std::uint8_t u[b3::fold * block_bytes];
+    alignas(64) std::uint8_t u[b3::fold * vector_bytes];
     expand(block, u);
     for (std::size_t j = 0; j < sizeof u; j += 32)
       store256(out + j, _mm256_sub_epi8(load256(u + j), _mm256_set1_epi8(1)));
@@ -302,11 +310,164 @@ struct decoder<b3> {
   }
 };
 
+/// T tokens times offsets 0..63: two quads a step in int16, widened at once. Int32 sums stay in registers.
+template <std::size_t T>
+TERN_NOINLINE void dot_tile_offsets(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x,
+                                    std::size_t stride, std::int32_t* acc) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  __m256i sum[T][2];
+  TERN_UNROLL for (std::size_t t = 0; t < T; ++t) TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) sum[t][h] =
+      load256(acc + t * panel_rows + 8 * h);
+  for (; quads >= 2; quads -= 2, operands += 2 * vector_bytes, x += 2 * quad_inputs) {
+    TERN_UNROLL for (std::size_t t = 0; t < T; ++t) {
+      const __m256i first = broadcast_quad(x + t * stride), second = broadcast_quad(x + t * stride + quad_inputs);
+      TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
+        const __m256i pair = multiply_add(_mm256_maddubs_epi16(load256(operands + 32 * h), first),
+                                          load256(operands + 32 * h + vector_bytes), second);
+        sum[t][h] = _mm256_add_epi32(sum[t][h], _mm256_madd_epi16(pair, ones));
+      }
+    }
+  }
+  TERN_UNROLL for (std::size_t t = 0; t < T; ++t) TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
+    store256(acc + t * panel_rows + 8 * h, sum[t][h]);
+    if (quads != 0)
+      widen(_mm256_maddubs_epi16(load256(operands + 32 * h), broadcast_quad(x + t * stride)),
+            acc + t * panel_rows + 8 * h);
+  }
+}
+
+/// A 16-byte table in both halves.
+TERN_INLINE __m256i load_table(const std::uint8_t* at) { return _mm256_broadcastsi128_si256(load128(at)); }
+
+/// What the codecs of looked-up offsets share. D has offsets(at, u): the offsets of half a block, Codec::fold vectors.
+template <class D, codec Codec>
+struct offset_decoder {
+  static constexpr bool negated = false;
+  static constexpr std::size_t operand_bytes = vector_bytes;
+  static constexpr std::size_t strip_blocks = 16;  // int32 sums need no bound; long enough to hide the end
+  static_assert(2 * (2 * n4::largest_span * 128) <= 32767 && 2 * 31 <= n4::largest_span);
+
+  std::int32_t x_sum;  // the least level
+
+  explicit offset_decoder(int least) : x_sum(least) {}
+  const D& self() const { return static_cast<const D&>(*this); }
+
+  TERN_INLINE void strip(const std::uint8_t* blocks, std::size_t n, const std::int8_t* x, std::int32_t* acc) const {
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i sum[2];
+    sum[0] = sum[1] = _mm256_setzero_si256();
+    for (std::size_t b = 0; b < n; ++b, blocks += block_bytes<Codec>, x += block_inputs<Codec>) {
+      TERN_UNROLL for (std::size_t v = 0; v < Codec::bytes; ++v)
+          __builtin_prefetch(blocks + prefetch_bytes + v * vector_bytes);
+      TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
+        __m256i u[Codec::fold];
+        self().offsets(blocks + 32 * h, u);
+        TERN_UNROLL for (std::size_t p = 0; p < Codec::fold; p += 2) {
+          __m256i pair = _mm256_maddubs_epi16(u[p], broadcast_quad(x + quad_inputs * p));
+          if (p + 1 < Codec::fold) pair = multiply_add(pair, u[p + 1], broadcast_quad(x + quad_inputs * (p + 1)));
+          sum[h] = _mm256_add_epi32(sum[h], _mm256_madd_epi16(pair, ones));
+        }
+      }
+    }
+    TERN_UNROLL for (std::size_t h = 0; h < 2; ++h)
+        store256(acc + 8 * h, _mm256_add_epi32(load256(acc + 8 * h), sum[h]));
+  }
+  TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
+    TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
+      __m256i u[Codec::fold];
+      self().offsets(block + 32 * h, u);
+      TERN_UNROLL for (std::size_t p = 0; p < Codec::fold; ++p) store256(out + vector_bytes * p + 32 * h, u[p]);
+    }
+  }
+  TERN_INLINE void levels(const std::uint8_t* block, std::int8_t* out) const {
+    alignas(64) std::uint8_t u[Codec::fold * vector_bytes];
+    expand(block, u);
+    const __m256i least = _mm256_set1_epi8(static_cast<char>(x_sum));
+    for (std::size_t j = 0; j < sizeof u; j += 32) store256(out + j, _mm256_add_epi8(load256(u + j), least));
+  }
+  template <std::size_t T>
+  void dot_tile(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x, std::size_t stride,
+                std::int32_t* acc) const {
+    dot_tile_offsets<T>(operands, quads, x, stride, acc);
+  }
+};
+
+template <>
+struct decoder<n4> : offset_decoder<decoder<n4>, n4> {
+  alignas(16) std::uint8_t table[16];
+
+  explicit decoder(const n4& codec) : offset_decoder(codec.least()) {
+    for (std::size_t v = 0; v < 16; ++v) table[v] = static_cast<std::uint8_t>(codec.state()[v] - x_sum);
+  }
+  TERN_INLINE void offsets(const std::uint8_t* at, __m256i* u) const {
+    const __m256i levels = load_table(table), mask = _mm256_set1_epi8(15), v = load256(at);
+    u[0] = _mm256_shuffle_epi8(levels, _mm256_and_si256(v, mask));
+    u[1] = _mm256_shuffle_epi8(levels, _mm256_and_si256(_mm256_srli_epi16(v, 4), mask));
+  }
+};
+
+template <>
+struct decoder<n6> : offset_decoder<decoder<n6>, n6> {
+  // Offsets of the first two trits by their nibble, and of the third by two neighbouring fields: the low one and the high one.
+  alignas(16) std::uint8_t pair[16], low[16], high[16];
+
+  explicit decoder(const n6& codec) : offset_decoder(codec.least()) {
+    const trit_code& code = codec.code();
+    for (unsigned v = 0; v < 16; ++v) {
+      const auto byte = static_cast<std::uint8_t>(v);
+      const std::uint8_t nibble[3] = {byte, 0, 0}, fields[3] = {0, 0, byte};
+      pair[v] = static_cast<std::uint8_t>(codec.decode(nibble, 0) + code.c[0] + code.c[1]);
+      low[v] = static_cast<std::uint8_t>(codec.decode(fields, 0) + code.c[2]);
+      high[v] = static_cast<std::uint8_t>(codec.decode(fields, 1) + code.c[2]);
+    }
+  }
+  TERN_INLINE void offsets(const std::uint8_t* at, __m256i* u) const {
+    const __m256i pairs = load_table(pair), lows = load_table(low), highs = load_table(high);
+    const __m256i mask = _mm256_set1_epi8(15), fields = load256(at + 2 * vector_bytes);
+    TERN_UNROLL for (std::size_t j = 0; j < 2; ++j) {
+      const __m256i v = load256(at + j * vector_bytes);
+      const __m256i third = _mm256_and_si256(j == 0 ? fields : _mm256_srli_epi16(fields, 4), mask);
+      u[2 * j] =
+          _mm256_add_epi8(_mm256_shuffle_epi8(pairs, _mm256_and_si256(v, mask)), _mm256_shuffle_epi8(lows, third));
+      u[2 * j + 1] = _mm256_add_epi8(_mm256_shuffle_epi8(pairs, _mm256_and_si256(_mm256_srli_epi16(v, 4), mask)),
+                                     _mm256_shuffle_epi8(highs, third));
+    }
+  }
+};
+
+template <std::size_t Planes>
+struct decoder<b3_planes<Planes>> : offset_decoder<decoder<b3_planes<Planes>>, b3_planes<Planes>> {
+  // c times each digit of a pair 3 d0 + d1; the last digit is a pair with d0 = 0.
+  alignas(16) std::uint8_t first[Planes][16], second[Planes][16];
+
+  explicit decoder(const b3_planes<Planes>& codec)
+      : offset_decoder<decoder<b3_planes<Planes>>, b3_planes<Planes>>(codec.least()) {
+    for (std::size_t plane = 0; plane < Planes; ++plane)
+      for (int v = 0; v < 16; ++v) {
+        first[plane][v] = static_cast<std::uint8_t>(codec.code().c[plane] * (v < 9 ? v / 3 : 0));
+        second[plane][v] = static_cast<std::uint8_t>(codec.code().c[plane] * (v < 9 ? v % 3 : 0));
+      }
+  }
+  TERN_INLINE void offsets(const std::uint8_t* at, __m256i* u) const {
+    TERN_UNROLL for (std::size_t plane = 0; plane < Planes; ++plane) {
+      const __m256i firsts = load_table(first[plane]), seconds = load_table(second[plane]);
+      __m256i pair[3], d[b3::fold];
+      decoder<b3>::pairs(at + plane * vector_bytes, pair);
+      d[0] = _mm256_shuffle_epi8(firsts, pair[0]);
+      d[1] = _mm256_shuffle_epi8(seconds, pair[0]);
+      d[2] = _mm256_shuffle_epi8(firsts, pair[1]);
+      d[3] = _mm256_shuffle_epi8(seconds, pair[1]);
+      d[4] = _mm256_shuffle_epi8(seconds, pair[2]);
+      TERN_UNROLL for (std::size_t p = 0; p < b3::fold; ++p) u[p] = plane == 0 ? d[p] : _mm256_add_epi8(u[p], d[p]);
+    }
+  }
+};
+
 template <>
 struct decoder<i8> {
   static constexpr std::int32_t x_sum = 0;
   static constexpr bool negated = false;
-  static constexpr std::size_t operand_bytes = 2 * block_bytes;  // int16
+  static constexpr std::size_t operand_bytes = 2 * vector_bytes;  // int16
   static constexpr std::size_t strip_blocks = 16;  // int32 sums need no bound; long enough to hide the end
 
   explicit decoder(i8) {}
@@ -326,7 +487,7 @@ struct decoder<i8> {
   TERN_INLINE void strip(const std::uint8_t* blocks, std::size_t n, const std::int8_t* x, std::int32_t* acc) const {
     __m256i sum[4];
     TERN_UNROLL for (std::size_t j = 0; j < 4; ++j) sum[j] = _mm256_setzero_si256();
-    for (std::size_t b = 0; b < n; ++b, blocks += block_bytes, x += quad_inputs) {
+    for (std::size_t b = 0; b < n; ++b, blocks += vector_bytes, x += quad_inputs) {
       __builtin_prefetch(blocks + prefetch_bytes);
       const __m256i quad = broadcast_words(x);
       TERN_UNROLL for (std::size_t j = 0; j < 4; ++j) sum[j] =
@@ -338,7 +499,7 @@ struct decoder<i8> {
     TERN_UNROLL for (std::size_t j = 0; j < 4; ++j)
         store256(out + 32 * j, _mm256_cvtepi8_epi16(load128(block + 16 * j)));
   }
-  TERN_INLINE void levels(const std::uint8_t* block, std::int8_t* out) const { std::memcpy(out, block, block_bytes); }
+  TERN_INLINE void levels(const std::uint8_t* block, std::int8_t* out) const { std::memcpy(out, block, vector_bytes); }
   /// Two tokens at a time: 8 of the 16 registers are sums.
   template <std::size_t T>
   void dot_tile(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x, std::size_t stride,

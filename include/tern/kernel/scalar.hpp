@@ -80,13 +80,16 @@ struct decoder {
   static constexpr std::int32_t x_sum = 0;
   static constexpr bool negated = false;
   static constexpr std::size_t strip_blocks = 64;
-  static constexpr std::size_t operand_bytes = block_bytes;
+  static constexpr std::size_t operand_bytes = vector_bytes;
 
   explicit decoder(const Codec& c) : codec(c) {}
 
   void levels(const std::uint8_t* block, std::int8_t* out) const {
-    for (std::size_t p = 0; p < Codec::fold; ++p)
-      for (std::size_t j = 0; j < block_bytes; ++j) out[p * block_bytes + j] = codec.decode(block[j], p);
+    for (std::size_t j = 0; j < vector_bytes; ++j) {
+      std::uint8_t bytes[Codec::bytes];
+      for (std::size_t v = 0; v < Codec::bytes; ++v) bytes[v] = block[v * vector_bytes + j];
+      for (std::size_t p = 0; p < Codec::fold; ++p) out[p * vector_bytes + j] = codec.decode(bytes, p);
+    }
   }
   void expand(const std::uint8_t* block, std::uint8_t* out) const {
     levels(block, reinterpret_cast<std::int8_t*>(out));
@@ -101,18 +104,20 @@ struct decoder {
                                        const std::int8_t* x, std::size_t stride, std::int32_t* acc) {
     for (std::size_t t = 0; t < tokens; ++t, x += stride, acc += panel_rows) {
       const auto* w = reinterpret_cast<const std::int8_t*>(operands);
-      for (std::size_t q = 0; q < quads; ++q, w += block_bytes)
+      for (std::size_t q = 0; q < quads; ++q, w += vector_bytes)
         for (std::size_t r = 0; r < panel_rows; ++r)
           for (std::size_t i = 0; i < quad_inputs; ++i) acc[r] += w[quad_inputs * r + i] * x[quad_inputs * q + i];
     }
   }
 
   void strip(const std::uint8_t* blocks, std::size_t n, const std::int8_t* x, std::int32_t* acc) const {
-    for (std::size_t b = 0; b < n; ++b, blocks += block_bytes) {
-      for (std::size_t p = 0; p < Codec::fold; ++p, x += quad_inputs) {
+    for (std::size_t b = 0; b < n; ++b, blocks += block_bytes<Codec>, x += block_inputs<Codec>) {
+      std::int8_t w[Codec::fold * vector_bytes];
+      levels(blocks, w);
+      for (std::size_t q = 0; q < Codec::fold; ++q)
         for (std::size_t r = 0; r < panel_rows; ++r)
-          for (std::size_t i = 0; i < quad_inputs; ++i) acc[r] += codec.decode(blocks[quad_inputs * r + i], p) * x[i];
-      }
+          for (std::size_t i = 0; i < quad_inputs; ++i)
+            acc[r] += w[q * vector_bytes + quad_inputs * r + i] * x[quad_inputs * q + i];
     }
   }
 

@@ -4,7 +4,7 @@
 /// Rows of W stand in panels of 16, the last padded with zero rows. The storage is four sections, each starting at a
 /// multiple of 64 bytes:
 ///
-///   codes   [panels][planes][blocks][64]        the codec's blocks, zero levels in the padding
+///   codes   [panels][planes][blocks][64 * n]    the codec's blocks, zero levels in the padding
 ///   scales  [panels][planes][groups][16]        float, half or bfloat16; per tensor one panel's worth, 16 equal values
 ///   zeros   as scales, int8                     only in formats with zero points
 ///   sums    [panels][planes][groups][16] int32  sums of levels, only in formats with sums; serve zero points of x
@@ -38,8 +38,8 @@ template <codec Codec>
 class packed_view {
   static_assert(Codec::group_multiple % block_inputs<Codec> == 0,
                 "a codec's groups must be whole blocks of 4 * fold inputs");
-  static_assert(Codec::fold >= 1 && Codec::fold <= 16, "a codec folds 1 to 16 inputs into a byte");
-  static_assert(Codec::lowest <= 0 && Codec::highest >= 0, "a codec must hold 0, the level of the padding");
+  static_assert(Codec::fold >= 1 && Codec::fold <= 16, "a codec codes 1 to 16 inputs together");
+  static_assert(Codec::bytes >= 1 && Codec::bytes <= 4, "a codec's inputs take 1 to 4 bytes");
 
  public:
   using codec_type = Codec;
@@ -85,9 +85,9 @@ class packed_view {
     return weights == 0 ? 0 : 8.0 * static_cast<double>(storage_bytes()) / weights;
   }
 
-  /// The blocks of one plane of one panel: blocks() x 64 bytes.
+  /// The blocks of one plane of one panel: blocks() x block_bytes<Codec>.
   const std::uint8_t* codes(std::size_t panel, std::size_t plane) const {
-    return reinterpret_cast<const std::uint8_t*>(data_) + (panel * planes() + plane) * blocks() * block_bytes;
+    return reinterpret_cast<const std::uint8_t*>(data_) + (panel * planes() + plane) * blocks() * block_bytes<Codec>;
   }
   /// The 16 scales of one run of one panel, stored as format().scales.
   const std::byte* scales(std::size_t panel, std::size_t plane, std::size_t group) const {
@@ -110,8 +110,11 @@ class packed_view {
   /// One level: row n, input k of plane p.
   TERN_INLINE std::int8_t level(std::size_t p, std::size_t n, std::size_t k) const {
     const std::size_t in_block = k % block_inputs<Codec>;
-    const std::uint8_t* block = codes(n / panel_rows, p) + k / block_inputs<Codec> * block_bytes;
-    return codec_.decode(block[quad_inputs * (n % panel_rows) + in_block % quad_inputs], in_block / quad_inputs);
+    const std::uint8_t* block = codes(n / panel_rows, p) + k / block_inputs<Codec> * block_bytes<Codec>;
+    std::uint8_t bytes[Codec::bytes];
+    for (std::size_t v = 0; v < Codec::bytes; ++v)
+      bytes[v] = block[v * vector_bytes + quad_inputs * (n % panel_rows) + in_block % quad_inputs];
+    return codec_.decode(bytes, in_block / quad_inputs);
   }
   TERN_INLINE float scale(std::size_t p, std::size_t n, std::size_t group) const {
     const std::byte* at = scales(n / panel_rows, p, group) + n % panel_rows * bytes_of(format_.scales);
@@ -153,7 +156,7 @@ class packed_view {
     const std::size_t scale_count = checked_product(checked_product(shared ? 1 : panels, runs), panel_rows);
     const std::size_t sum_count = checked_product(checked_product(panels, runs), panel_rows);
     sections end{};
-    end.codes = checked_product(checked_product(panels, f.planes), checked_product(blocks, block_bytes));
+    end.codes = checked_product(checked_product(panels, f.planes), checked_product(blocks, block_bytes<Codec>));
     end.scales = checked_sum(end.codes, round_up(checked_product(scale_count, bytes_of(f.scales)), 64));
     end.zeros = checked_sum(end.scales, f.has_zeros ? round_up(scale_count, 64) : 0);
     end.sums = checked_sum(end.zeros, f.has_sums ? checked_product(sum_count, sizeof(std::int32_t)) : 0);
@@ -261,8 +264,8 @@ packed_matrix<Codec>::packed_matrix(const quantized_matrix& q, const pack_option
   for (std::size_t panel = 0; panel < view_.panels(); ++panel) {
     for (std::size_t p = 0; p < q.planes; ++p) {
       std::uint8_t* out = writable(view_.codes(panel, p));
-      for (std::size_t b = 0; b < view_.blocks(); ++b) {
-        for (std::size_t r = 0; r < panel_rows; ++r, out += quad_inputs) {
+      for (std::size_t b = 0; b < view_.blocks(); ++b, out += block_bytes<Codec>) {
+        for (std::size_t r = 0; r < panel_rows; ++r) {
           const std::size_t n = panel * panel_rows + r;
           const std::int8_t* row = n < q.rows ? q.code_row(p, n) : nullptr;
           for (std::size_t i = 0; i < quad_inputs; ++i) {
@@ -271,12 +274,13 @@ packed_matrix<Codec>::packed_matrix(const quantized_matrix& q, const pack_option
               const std::size_t k = b * block_inputs<Codec> + quad_inputs * f + i;
               if (row == nullptr || k >= q.cols) continue;
               levels[f] = row[k];
-              if (row[k] < Codec::lowest || row[k] > Codec::highest)
+              if (!codec.holds(row[k]))
                 detail::fail<range_error>({"pack: code ", static_cast<int>(row[k]), " at plane ", p, ", row ", n,
-                                           ", column ", k, " is outside ", Codec::lowest, " .. ", Codec::highest,
-                                           " of codec ", Codec::name()});
+                                           ", column ", k, " is not a level of codec ", Codec::name()});
             }
-            out[i] = codec.encode(levels);
+            std::uint8_t bytes[Codec::bytes];
+            codec.encode(levels, bytes);
+            for (std::size_t v = 0; v < Codec::bytes; ++v) out[v * vector_bytes + quad_inputs * r + i] = bytes[v];
           }
         }
       }
@@ -384,6 +388,49 @@ class multi_ternary_matrix : public packed_matrix<Codec> {
       : packed_matrix<Codec>((ternary_matrix<Codec>::check(q, q.planes), q), options) {}
   /// Copies packed bytes, from a file for instance.
   TERN_INLINE explicit multi_ternary_matrix(const packed_view<Codec>& w) : packed_matrix<Codec>(w) {}
+};
+
+/// Planes whose gammas are small integers times one step: one product, one scale per tensor, channel or group. For speed
+/// in n4 (two planes) and n6 (three), for size in b3x2 and b3x3.
+template <codec Codec = n4>
+class trit_code_matrix : public packed_matrix<Codec> {
+ public:
+  trit_code_matrix() = default;
+  /// Errors: range_error when the codec has another number of planes or a code is not a level; shape_error on zero points.
+  template <class Tu = tu_tag>
+  explicit trit_code_matrix(const quantized_trit_code& q, const pack_options& options = {}, Tu = {})
+      : packed_matrix<Codec>((check(q), q), options, Codec(q.code)) {}
+  /// Copies packed bytes, from a file for instance. Errors: shape_error when there is more than one plane of levels.
+  TERN_INLINE explicit trit_code_matrix(const packed_view<Codec>& w) : packed_matrix<Codec>(w) {
+    if (w.planes() != 1) detail::fail<shape_error>({"trit_code_matrix: one plane of levels, not ", w.planes()});
+  }
+
+ private:
+  TERN_INLINE static void check(const quantized_trit_code& q) {
+    if (q.planes != 1) detail::fail<shape_error>({"trit_code_matrix: one plane of levels, not ", q.planes});
+    if (!q.zeros.empty()) detail::fail<shape_error>({"trit_code_matrix: plane codes have no zero points"});
+  }
+};
+
+/// Four-bit weights, -8 .. 7, with or without zero points.
+class int4_matrix : public packed_matrix<n4> {
+ public:
+  int4_matrix() = default;
+  /// Errors: shape_error when q has more than one plane; range_error when a code is not within -8 .. 7.
+  template <class Tu = tu_tag>
+  explicit int4_matrix(const quantized_matrix& q, const pack_options& options = {}, Tu = {})
+      : packed_matrix<n4>((check(q.planes), q), options) {}
+  /// Copies packed bytes, from a file for instance.
+  /// Errors: shape_error when there is more than one plane; range_error when the table of the codec is not int4's.
+  TERN_INLINE explicit int4_matrix(const packed_view<n4>& w) : packed_matrix<n4>(w) {
+    check(w.planes());
+    if (!(w.get_codec() == n4())) detail::fail<range_error>({"int4_matrix: the codec's table is not int4's"});
+  }
+
+ private:
+  TERN_INLINE static void check(std::size_t planes) {
+    if (planes != 1) detail::fail<shape_error>({"int4_matrix: one plane, not ", planes});
+  }
 };
 
 /// Eight-bit weights, with or without zero points.

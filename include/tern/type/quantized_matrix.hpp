@@ -94,4 +94,9 @@ struct basic_quantized_matrix {
 /// Codes in int8: what products are made of.
 using quantized_matrix = basic_quantized_matrix<std::int8_t>;
 
+/// Levels of a plane code with their steps: one plane of levels, codes(n,k) = sum_p c_p t_p(n,k), and which code it is.
+struct quantized_trit_code : quantized_matrix {
+  trit_code code;
+};
+
 }  // namespace tern::inline v0_1

@@ -9,7 +9,7 @@
 
 #include <array>
 
-#include <tern/type/quantized_matrix.hpp>
+#include <tern/config.hpp>
 
 namespace tern::inline v0_1 {
 
@@ -58,10 +58,5 @@ struct trit_code {
 /// and Student-t weights.
 inline constexpr trit_code trit_codes_of_2[] = {{{3, 2}}, {{7, 5}}, {{4, 3}}, {{3, 1}}};
 inline constexpr trit_code trit_codes_of_3[] = {{{9, 5, 3}}, {{8, 7, 5}}, {{9, 6, 2}}, {{9, 3, 1}}};
-
-/// Levels of a plane code with their steps: one plane of levels, codes(n,k) = sum_p c_p t_p(n,k), and which code it is.
-struct quantized_trit_code : quantized_matrix {
-  trit_code code;
-};
 
 }  // namespace tern::inline v0_1
