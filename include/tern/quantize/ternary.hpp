@@ -126,11 +126,12 @@ void check_rule(const Rule& rule, std::size_t inputs) {
 
 }  // namespace tern::inline v0_1::detail::inline TERN_TU
 
-namespace tern::inline v0_1::inline TERN_TU {
+namespace tern::inline v0_1 {
 
 /// gamma = mean |w|, t = clamp(rint(w / gamma), -1, 1).
 /// Source: S. Ma et al., "The Era of 1-bit LLMs", arXiv:2402.17764, section 2.
 struct absmean {
+  template <class Tu = tu_tag>
   float operator()(matrix_view<const float> w, std::size_t, matrix_view<std::int8_t> trits) const {
     return detail::absmean_slice(w, trits);
   }
@@ -139,6 +140,7 @@ struct absmean {
 /// t = sgn(w) where |w| > 0.7 mean |w|, gamma = the mean of those |w|.
 /// Source: F. Li et al., "Ternary Weight Networks", arXiv:1605.04711, section 2.
 struct twn {
+  template <class Tu = tu_tag>
   float operator()(matrix_view<const float> w, std::size_t, matrix_view<std::int8_t> trits) const {
     return detail::twn_slice(w, trits);
   }
@@ -146,6 +148,7 @@ struct twn {
 
 /// gamma = max |w|, t = rint(w / gamma): symmetric quantisation to two bits.
 struct ternary_absmax {
+  template <class Tu = tu_tag>
   float operator()(matrix_view<const float> w, std::size_t, matrix_view<std::int8_t> trits) const {
     return detail::ternary_absmax_slice(w, trits);
   }
@@ -162,9 +165,11 @@ struct ternary_absmax {
 struct ternary_optimum {
   std::span<const float> importance = {};
 
+  template <class Tu = tu_tag>
   float operator()(matrix_view<const float> w, std::size_t first_input, matrix_view<std::int8_t> trits) const {
     return detail::ternary_optimum_slice(w, importance, first_input, trits);
   }
+  template <class Tu = tu_tag>
   void check(std::size_t inputs) const {
     if (importance.empty()) return;
     if (importance.size() != inputs)
@@ -174,6 +179,10 @@ struct ternary_optimum {
         detail::fail<range_error>({"ternary_optimum: the importance of input ", k, " is not finite and above 0"});
   }
 };
+
+}  // namespace tern::inline v0_1
+
+namespace tern::inline v0_1::inline TERN_TU {
 
 /// Quantises weights to trits by a rule, slice by slice.
 ///
