@@ -158,8 +158,8 @@ matrix<float> symmetric_dequantize(const Q& quantized, float scale) {
 /// @param x     [M x K] real matrix, not empty
 /// @param bits  1 to 24
 ///
-/// The range is not widened to hold 0, so the clamp of the zero point destroys one-sided data: {10, 10.5, 11} becomes
-/// {1, 1, 1}. A constant has scale 0: codes 2^bits - 1, 0 or NaN by its sign.
+/// The range is not widened to hold 0, so the clamp of the zero point destroys one-sided data: {10, 10.5, 11} comes
+/// back as {1, 1, 1}. A constant has scale 0: codes 2^bits - 1, 0 or NaN by its sign.
 ///
 /// Differs: quantize_zero_point widens the range, adds the zero point after rounding, and gives a zero tensor scale 1.
 /// Errors:  range_error for other bits; shape_error for an empty tensor.
