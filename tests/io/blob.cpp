@@ -147,7 +147,8 @@ TEST_CASE("blob: the strong types", "[io]") {
 TEST_CASE("blob: a codec's state goes along", "[io]") {
   const auto w = draw_packed<levels16>(1, 1, 5, 30);
   const tern::aligned_bytes blob = tern::save(w);
-  const auto state = tern::read_blob_info(blob).codec_state();
+  const tern::blob_info info = tern::read_blob_info(blob);
+  const auto state = info.codec_state();
   const auto table = tern_test::codec_to_save<levels16>().table;
   CHECK(std::equal(state.begin(), state.end(), table.begin(), table.end()));
   CHECK(tern::load<packed_matrix<levels16>>(blob).view().get_codec().table == table);

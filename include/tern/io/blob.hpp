@@ -67,8 +67,11 @@ struct blob_info {
   std::int8_t state[16] = {};
   char codec_name[33] = {};
 
-  TERN_INLINE std::string_view codec() const { return codec_name; }
-  TERN_INLINE std::span<const std::int8_t> codec_state() const { return {state, state_bytes}; }
+  // Both point into this object, so not into a temporary one.
+  TERN_INLINE std::string_view codec() const& { return codec_name; }
+  TERN_INLINE std::span<const std::int8_t> codec_state() const& { return {state, state_bytes}; }
+  void codec() const&& = delete;
+  void codec_state() const&& = delete;
 };
 
 namespace detail::inline TERN_TU {
