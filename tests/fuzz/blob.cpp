@@ -115,11 +115,7 @@ void run(std::uint8_t what, std::span<const std::byte> input) {
   const auto read_if_named = [&]<class Codec>(Codec) {
     if (info.codec() == Codec::name()) read<Codec>(aligned.bytes(), anywhere.bytes());
   };
-  read_if_named(tern::i2{});
-  read_if_named(tern::b3{});
-  read_if_named(tern::i8{});
-  read_if_named(levels16{});
-  read_if_named(shifted8{});
+  [&]<class... Codecs>(tern::type_list<Codecs...>) { (read_if_named(Codecs()), ...); }(saved_codecs());
   if (info.codec() != tern::i8::name()) {
     bool ok = false;
     accepted([&] { return tern::view_blob<tern::i8>(aligned.bytes()); }, ok);
@@ -142,11 +138,7 @@ std::vector<std::vector<std::byte>> blobs() {
     const std::vector<float> bias = {1, 2, 3, 4, 5};
     add(tern::save(tern::blob_view<Codec>{w.view(), bias}));
   };
-  add_codec(tern::i2{});
-  add_codec(tern::b3{});
-  add_codec(tern::i8{});
-  add_codec(levels16{});
-  add_codec(shifted8{});
+  [&]<class... Codecs>(tern::type_list<Codecs...>) { (add_codec(Codecs()), ...); }(saved_codecs());
   add(tern::save(tern::bit_linear{}));
   return all;
 }

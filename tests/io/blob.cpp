@@ -142,6 +142,14 @@ TEST_CASE("blob: the strong types", "[io]") {
   check(tern::multi_ternary_matrix<>(tern::decompose(w, {.planes = 3})));
   check(tern::multi_ternary_matrix<tern::b3>(tern::decompose(w, {.planes = 2})));
   check(tern::int8_matrix(tern::quantize_zero_point(w, tern::per_group(16))));
+  check(tern::int4_matrix(tern::quantize_mse(w, tern::per_group(16), {.bits = 4})));
+  const auto pairs = tern::quantize_trit_code(w, {.code = {{7, 5}}}),
+             triples = tern::quantize_trit_code(w, {.planes = 3});
+  check(tern::trit_code_matrix<>(pairs));
+  check(tern::trit_code_matrix<tern::n6>(triples));
+  check(tern::trit_code_matrix<tern::b3x3>(triples));
+  CHECK(tern::load<tern::trit_code_matrix<>>(tern::save(tern::trit_code_matrix<>(pairs))).view().get_codec() ==
+        tern::n4(pairs.code));
 }
 
 TEST_CASE("blob: a codec's state goes along", "[io]") {
