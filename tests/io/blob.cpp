@@ -358,6 +358,27 @@ TEST_CASE("blob: headers that contradict themselves or no memory could hold", "[
   CHECK_THROWS_AS(tern::load<tern::multi_ternary_linear>(bytes), format_error);
 }
 
+TEST_CASE("blob: what is wrong with a header of any codec is found without knowing the codec", "[io]") {
+  tern::aligned_bytes blob = tern::save(small_layer());
+  const auto bytes = bytes_of(blob);
+  SECTION("characters no name has") {
+    put(bytes, 65, GENERATE(as<std::uint8_t>(), ' ', '\n', 0x7F, 0xC3));
+    fix_checksums(bytes);
+    CHECK_THROWS_WITH(tern::read_blob_info(bytes), contains("visible ASCII"));
+  }
+  SECTION("storage that begins in the header") {
+    put(bytes, 112, std::uint64_t{128});
+    put(bytes, 120, std::uint64_t{256});
+    fix_checksums(bytes);
+    CHECK_THROWS_WITH(tern::read_blob_info(bytes), "blob: storage of 256 bytes from 128 in a blob of 448");
+  }
+  SECTION("a type of scales that no version has") {
+    put(bytes, 57, std::uint8_t{3});
+    fix_checksums(bytes);
+    CHECK_THROWS_WITH(tern::read_blob_info(bytes), "blob: scale type 3 is none of 0, 1 and 2");
+  }
+}
+
 TEST_CASE("blob: zeros behind the bias are checked with the contents", "[io]") {
   tern::aligned_bytes blob = tern::save(small_layer());
   const std::size_t at = 392 + GENERATE(range(std::size_t{0}, std::size_t{56}));
