@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
-/// Blobs of any bytes: reading them ends in a format_error or in a matrix that can be used and saved again; aborts otherwise.
+/// Blobs of any bytes: reading them ends in a format_error or in a matrix that can be used and saved again; aborts
+/// otherwise.
 ///
 ///   clang++-16 -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -DTERN_LIBFUZZER -Iinclude -Itests tests/fuzz/blob.cpp
 ///   fuzz_blob FILE...            without libFuzzer: those inputs, and then 20,000 damaged blobs
 ///   fuzz_blob --corpus FOLDER    writes the corpus
 ///
-/// The first byte of an input says what to do to the rest, which is a blob: bit 0 makes its sizes fit each other, bit 1 its
-/// checksums right, so that what lies behind those checks is reached; bit 2 puts it at an odd address.
+/// The first byte of an input says what to do to the rest, which is a blob: bit 0 makes its sizes fit each other, bit 1
+/// its checksums right, so that what lies behind those checks is reached; bit 2 puts it at an odd address.
 #include <tern/linear.hpp>
 
 #include <cstdio>
