@@ -161,6 +161,8 @@ TERN_NOINLINE void dot_tile_unsigned(const std::uint8_t* operands, std::size_t q
   }
 }
 
+/// Tokens of one tile.
+inline constexpr std::size_t tile_tokens = 4;
 /// Panels from which one token reads at once.
 inline constexpr std::size_t streams = 4;
 /// How far ahead of the loads one token asks for weights. The hardware follows a few streams by itself, not far enough.
