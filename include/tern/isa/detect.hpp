@@ -15,6 +15,7 @@ namespace tern::inline v0_1::isa::inline TERN_TU {
 /// CPUID and XGETBV, read once. (clang 14 and 16 refuse __builtin_cpu_supports for the newer names.)
 struct x86_features {
   bool avx2 = false;        // with FMA and F16C, which every AVX2 processor has, and the system saves the upper halves
+  bool avxvnni = false;     // and AVX2
   bool avx512vnni = false;  // F, BW, DQ, VL and VNNI, and the system saves masks and all of the 32 registers
 
   x86_features() {
@@ -29,6 +30,7 @@ struct x86_features {
     avx2 = saves_ymm && fma && f16c && (b >> 5 & 1) != 0;
     const bool f = (b >> 16 & 1) != 0, dq = (b >> 17 & 1) != 0, bw = (b >> 30 & 1) != 0, vl = (b >> 31 & 1) != 0;
     avx512vnni = avx2 && saves_zmm && f && dq && bw && vl && (c >> 11 & 1) != 0;
+    if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) avxvnni = avx2 && (a >> 4 & 1) != 0;
   }
 
   static const x86_features& get() {
