@@ -41,6 +41,11 @@ class format_error : public error {
   using error::error;
 };
 
+/// A file that cannot be opened, read or written. The message has the path and the reason.
+class io_error : public error {
+  using error::error;
+};
+
 /// A long operation that its progress callback stopped. Nothing was written.
 class cancelled_error : public error {
   using error::error;

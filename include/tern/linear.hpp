@@ -7,6 +7,7 @@
 #include <tern/matmul.hpp>
 #include <tern/quantize/activations.hpp>
 #include <tern/quantize/decompose.hpp>
+#include <tern/quantize/trit_code.hpp>
 #include <tern/quantize/weights.hpp>
 
 namespace tern::inline v0_1 {
@@ -27,6 +28,20 @@ struct weight_quantizer<multi_ternary_matrix<Codec>> {
   using options = decompose_options;
   static constexpr options defaults = {};
   static quantized_matrix quantize(const auto& w, const options& o) { return decompose(w, o); }
+};
+template <codec Codec>
+struct weight_quantizer<trit_code_matrix<Codec>> {
+  using options = trit_code_options;
+  static constexpr options defaults = {.planes = Codec::planes()};
+  static quantized_trit_code quantize(const auto& w, const options& o) { return quantize_trit_code(w, o); }
+};
+template <>
+struct weight_quantizer<int4_matrix> {
+  using options = granularity;
+  static constexpr options defaults = per_group(128);
+  static quantized_matrix quantize(const auto& w, options granularity) {
+    return quantize_mse(w, granularity, {.bits = 4});
+  }
 };
 template <>
 struct weight_quantizer<int8_matrix> {
@@ -57,13 +72,14 @@ class linear {
     if (!bias_.empty() && bias_.size() != weights_.rows())
       detail::fail<shape_error>({"linear: ", bias_.size(), " biases for ", weights_.rows(), " outputs"});
   }
-  /// From codes and scales.
-  template <class Tu = tu_tag>
-  explicit linear(const quantized_matrix& q, std::vector<float> bias = {}, const pack_options& pack = {}, Tu = {})
+  /// From codes and scales: quantized_matrix, or quantized_trit_code for trit_code_matrix.
+  template <std::derived_from<quantized_matrix> Quantized, class Tu = tu_tag>
+  explicit linear(const Quantized& q, std::vector<float> bias = {}, const pack_options& pack = {}, Tu = {})
       : linear(Weights(q, pack), std::move(bias)) {}
 
   /// From float weights [N x K] by the layer's own method: absmean per tensor for bit_linear, greedy planes per channel for
-  /// multi_ternary_linear, absmax per channel for int8_linear.
+  /// multi_ternary_linear, the best plane code per channel for trit_code_linear, absmax per channel for int8_linear, the clip
+  /// of least error per group of 128 for int4_linear.
   /// @param bias  [N] or empty: anything with begin() and end()
   template <class Tu = tu_tag, real_matrix M, class Bias = std::vector<float>,
             class Quantizer = weight_quantizer<Weights>>
@@ -124,6 +140,10 @@ class linear {
 using bit_linear = linear<ternary_matrix<i2>>;
 /// A sum of ternary planes with free scales.
 using multi_ternary_linear = linear<multi_ternary_matrix<i2>>;
+/// Two ternary planes for the price of one product: an integer plane code in four bits.
+using trit_code_linear = linear<trit_code_matrix<n4>>;
+/// Four-bit weights.
+using int4_linear = linear<int4_matrix>;
 /// Eight-bit weights, symmetric or with zero points.
 using int8_linear = linear<int8_matrix>;
 

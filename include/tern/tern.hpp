@@ -6,6 +6,7 @@
 ///   quantize/      quantize_absmean, decompose, distortion, ...   from floats to codes and scales, and how far off
 ///   matmul.hpp     matmul(x, w, y, bias, executor)                the product, best kernel of this machine
 ///   linear.hpp     bit_linear, multi_ternary_linear, int8_linear  layers: float in, float out
+///   io/            save, load, view_blob, save_file, ...          packed weights and layers as bytes and files
 ///   parallel.hpp   serial_executor, openmp_executor               who runs the parts
 ///   isa, kernel/   isa::avx2, isa::scalar; kernel_for             one file an instruction set, all in one list
 ///
@@ -14,9 +15,12 @@
 ///     auto planes = tern::decompose(W, {.planes = 3});                      // W ~ sum gamma_p T_p
 ///     double snr = tern::distortion(W, tern::dequantize(planes)).snr_db;
 ///
-/// Eigen matrices work everywhere once tern/eigen.hpp is included too.
+/// Eigen matrices work everywhere once tern/eigen.hpp is included too; tern/io/mapped_file.hpp needs POSIX and is the user's
+/// to include.
 #pragma once
 
+#include <tern/io/blob.hpp>
+#include <tern/io/blob_file.hpp>
 #include <tern/linear.hpp>
 #include <tern/matmul.hpp>
 #include <tern/memory.hpp>

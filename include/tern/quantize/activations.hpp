@@ -3,34 +3,28 @@
 #pragma once
 
 #include <tern/kernel/dispatch.hpp>
+#include <tern/quantize/rounding.hpp>
 #include <tern/quantize/slices.hpp>
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
 
-/// rint(x / scale), to even, kept within [-limit, limit]. The quotient is at most limit (1 + 2^-22) by construction of the
-/// scale; the clamp serves scales that were given.
-inline std::int32_t round_code(float x, float scale, std::int32_t limit) {
-  const float code = std::rint(x / scale);
-  const auto bound = static_cast<float>(limit);
-  return static_cast<std::int32_t>(code < -bound ? -bound : code > bound ? bound : code);
-}
-
-/// The affine step of one slice: [least, most] widened to hold 0, 255 steps, zero an exact code.
+/// The affine step of one slice: [least, most] widened to hold 0, 2^bits - 1 steps from -2^(bits - 1), zero an exact code.
 struct affine_step {
   float scale = 1.0f;
   std::int32_t zero = 0;
+  std::int32_t lowest = -128;
 
   affine_step() = default;
-  affine_step(float least, float most) {
+  affine_step(float least, float most, unsigned bits = 8) : lowest(-(std::int32_t{1} << (bits - 1))) {
     if (most - least < 0x1p-100f) return;
-    scale = (most - least) / 255.0f;
-    zero = -128 - static_cast<std::int32_t>(std::rint(least / scale));
-    zero = zero < -128 ? -128 : zero > 127 ? 127 : zero;
+    scale = (most - least) / static_cast<float>(-2 * lowest - 1);
+    // 0 is in the range, so the quotient is at most a step's rounding outside [lowest - highest, 0].
+    zero = clamped(lowest - static_cast<std::int32_t>(nearest_even(least / scale)));
   }
-  std::int8_t code(float x) const {
-    const float q = std::rint(x / scale) + static_cast<float>(zero);
-    return static_cast<std::int8_t>(q < -128.0f ? -128.0f : q > 127.0f ? 127.0f : q);
-  }
+  std::int32_t code(float x) const { return clamped(static_cast<std::int32_t>(nearest_even(x / scale)) + zero); }
+
+ private:
+  std::int32_t clamped(std::int32_t code) const { return greater(lowest, lesser(code, -lowest - 1)); }
 };
 
 /// Bounds of a slice, 0 included.
@@ -98,22 +92,37 @@ quantized_activations quantize_activations(const M& x) {
   return q;
 }
 
-/// Quantises activations to int8 with one scale for the whole matrix.
+/// Quantises activations to int8 with a scale that was calibrated before: code = clamp(rint(x / scale), -127, 127), to even.
+/// What is beyond 127 * scale saturates; nothing of x is measured.
+///
+/// @param x      [M x K] real matrix: tern's or Eigen's
+/// @param scale  in real units per code, positive: the calibrated clip / 127
+/// Errors: range_error for a scale that is not positive and finite, or naming row and column of a NaN or infinity.
+template <real_matrix M>
+quantized_activations quantize_activations_per_tensor(const M& x, float scale) {
+  if (!(scale > 0.0f) || !detail::is_finite(scale))
+    detail::fail<range_error>({"quantize_activations_per_tensor: a scale of ", scale, " is not positive and finite"});
+  decltype(auto) rows = detail::row_major(x);
+  const detail::real_view<M> view = rows;
+  detail::check_finite("quantize_activations_per_tensor", view);
+  matrix<std::int8_t> codes(view.rows(), view.cols());
+  for (std::size_t m = 0; m < view.rows(); ++m)
+    for (std::size_t k = 0; k < view.cols(); ++k)
+      codes(m, k) = static_cast<std::int8_t>(detail::round_code(static_cast<float>(view(m, k)), scale, 127));
+  return quantized_activations::from_codes(codes.view(), std::vector<float>(view.rows(), scale));
+}
+
+/// Quantises activations to int8 with one scale for the whole matrix: max |x| / 127, or 1 where max |x| < 2^-100.
+///
+/// @param x  [M x K] real matrix: tern's or Eigen's
+/// Errors: range_error naming row and column of a NaN or infinity.
 template <real_matrix M>
 quantized_activations quantize_activations_per_tensor(const M& x) {
   decltype(auto) rows = detail::row_major(x);
   const detail::real_view<M> view = rows;
   detail::check_finite("quantize_activations_per_tensor", view);
-  std::uint32_t largest = 0;
-  for (std::size_t m = 0; m < view.rows(); ++m)
-    largest = detail::greater(largest, detail::largest_magnitude(view.row(m), view.cols()));
-  const float am = std::bit_cast<float>(largest);
-  const float scale = am < 0x1p-100f ? 1.0f : am / 127.0f;
-  matrix<std::int8_t> codes(view.rows(), view.cols());
-  for (std::size_t m = 0; m < view.rows(); ++m)
-    for (std::size_t k = 0; k < view.cols() && am >= 0x1p-100f; ++k)
-      codes(m, k) = static_cast<std::int8_t>(detail::round_code(static_cast<float>(view(m, k)), scale, 127));
-  return quantized_activations::from_codes(codes.view(), std::vector<float>(view.rows(), scale));
+  const float am = detail::largest_magnitude(view);
+  return tern::quantize_activations_per_tensor(view, am < 0x1p-100f ? 1.0f : am / 127.0f);
 }
 
 /// Quantises activations to int8 with a scale and a zero point per token, for one-sided data such as the output of a ReLU.
@@ -138,7 +147,8 @@ quantized_activations quantize_activations_zero_point(const M& x) {
       detail::fail<range_error>({"quantize_activations_zero_point: the range of row ", m, " overflows float"});
     scales[m] = step.scale;
     zeros[m] = step.zero;
-    for (std::size_t k = 0; k < view.cols(); ++k) codes(m, k) = step.code(static_cast<float>(view(m, k)));
+    for (std::size_t k = 0; k < view.cols(); ++k)
+      codes(m, k) = static_cast<std::int8_t>(step.code(static_cast<float>(view(m, k))));
   }
   if (view.rows() == 0) return quantized_activations(0, view.cols(), true);
   return quantized_activations::from_codes(codes.view(), scales, zeros);

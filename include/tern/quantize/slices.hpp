@@ -19,6 +19,14 @@ std::uint32_t largest_magnitude(const T* x, std::size_t count) {
   return largest;
 }
 
+/// Largest magnitude of a matrix, which is NaN or infinity where there is one.
+template <real_element T>
+float largest_magnitude(matrix_view<const T> x) {
+  std::uint32_t largest = 0;
+  for (std::size_t m = 0; m < x.rows(); ++m) largest = detail::greater(largest, largest_magnitude(x.row(m), x.cols()));
+  return std::bit_cast<float>(largest);
+}
+
 /// Names the first NaN or infinity of a matrix, if there is one.
 /// Errors: range_error naming row and column.
 template <real_element T>

@@ -111,6 +111,8 @@ class n4 {
     return codec;
   }
 
+  /// Planes of the plane codes that it holds.
+  static constexpr std::size_t planes() { return 2; }
   constexpr std::span<const std::int8_t> state() const { return table_; }
   constexpr int least() const {
     int least = 0;
@@ -161,6 +163,7 @@ class code_of_planes {
       detail::fail<range_error>({"codec: not a plane code of ", Planes, " planes"});
   }
 
+  static constexpr std::size_t planes() { return Planes; }
   constexpr const trit_code& code() const { return code_; }
   constexpr std::span<const std::int8_t> state() const { return code_.c; }
   constexpr int least() const { return -code_.largest(); }

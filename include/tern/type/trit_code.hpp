@@ -17,14 +17,14 @@ namespace tern::inline v0_1 {
 struct trit_code {
   std::array<std::int8_t, 3> c{};
 
-  constexpr std::size_t planes() const { return c[2] == 0 ? 2 : 3; }
+  TERN_INLINE constexpr std::size_t planes() const { return c[2] == 0 ? 2 : 3; }
   /// The largest level: all trits 1.
-  constexpr int largest() const { return c[0] + c[1] + c[2]; }
-  constexpr int level(const std::int8_t* trits) const {
+  TERN_INLINE constexpr int largest() const { return c[0] + c[1] + c[2]; }
+  TERN_INLINE constexpr int level(const std::int8_t* trits) const {
     return c[0] * trits[0] + c[1] * trits[1] + (planes() == 3 ? c[2] * trits[2] : 0);
   }
   /// The trits of a level, one for each plane. @return false where the code has no such level
-  constexpr bool trits_of(int level, std::int8_t* trits) const {
+  TERN_INLINE constexpr bool trits_of(int level, std::int8_t* trits) const {
     for (int t0 = -1; t0 <= 1; ++t0)
       for (int t1 = -1; t1 <= 1; ++t1) {
         const int rest = level - c[0] * t0 - c[1] * t1;
@@ -37,7 +37,7 @@ struct trit_code {
     return false;
   }
   /// Whether c is descending, all levels differ, and none is beyond 31: what the codecs hold.
-  constexpr bool valid() const {
+  TERN_INLINE constexpr bool valid() const {
     if (c[1] < 1 || c[0] <= c[1] || c[2] < 0 || (c[2] != 0 && c[1] <= c[2]) || largest() > 31) return false;
     bool seen[63] = {};
     const int last = planes() == 3 ? 1 : 0;

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT
+/// The magnitudes of a slice in ascending order with their prefix sums: what makes a pass over a slice cost one binary search a
+/// threshold. "How many magnitudes lie between two thresholds, and what is their sum" is two searches and two differences.
+#pragma once
+
+#include <cmath>
+
+#include <tern/quantize/progress.hpp>
+#include <tern/quantize/slices.hpp>
+
+namespace tern::inline v0_1::detail::inline TERN_TU {
+
+/// Sorts words by their 32 bits from low_bit upwards, stably: four counting passes of eight bits, but for those in which all
+/// words are equal. Bit patterns of magnitudes order as the magnitudes do.
+/// @param items, spare  [count]; the order is in items
+template <class Word>
+void radix_sort(Word* items, Word* spare, std::size_t count, int low_bit) {
+  std::size_t begins[4][256] = {};
+  for (std::size_t i = 0; i < count; ++i)
+    for (int d = 0; d < 4; ++d) ++begins[d][items[i] >> (low_bit + 8 * d) & 255u];
+  Word* from = items;
+  for (int d = 0; d < 4 && count != 0; ++d) {
+    const int shift = low_bit + 8 * d;
+    if (begins[d][items[0] >> shift & 255u] == count) continue;
+    std::size_t begin = 0;
+    for (std::size_t& digit : begins[d]) begin += std::exchange(digit, begin);
+    for (std::size_t i = 0; i < count; ++i) spare[begins[d][from[i] >> shift & 255u]++] = from[i];
+    std::swap(from, spare);
+  }
+  for (std::size_t i = 0; i < count && from != items; ++i) items[i] = from[i];
+}
+
+/// The magnitudes of a slice, ascending, and the sums of the smallest of them, in double.
+class sorted_magnitudes {
+ public:
+  /// Room for slices of so many values: all that it ever allocates.
+  explicit sorted_magnitudes(std::size_t most)
+      : keys_(most), spare_(most), values_(std::bit_ceil(most + 1) - 1), sums_(most + 1) {}
+
+  void assign(matrix_view<const float> w) {
+    count_ = 0;
+    for (std::size_t n = 0; n < w.rows(); ++n)
+      for (std::size_t k = 0; k < w.cols(); ++k) keys_[count_++] = std::bit_cast<std::uint32_t>(w(n, k)) & 0x7fffffffu;
+    radix_sort(keys_.data(), spare_.data(), count_, 0);
+    squares_ = 0;
+    for (std::size_t i = 0; i < count_; ++i) {
+      const double value = static_cast<double>(std::bit_cast<float>(keys_[i]));
+      values_[i] = value;
+      sums_[i + 1] = sums_[i] + value;
+      squares_ += value * value;  // the product is exact: 24 bits times 24 bits
+    }
+    // Infinities up to 2^m - 1 values make the search below m steps without a bound to check.
+    first_step_ = std::bit_ceil(count_ + 1) / 2;
+    for (std::size_t i = count_; i + 1 < 2 * first_step_; ++i) values_[i] = std::numeric_limits<double>::infinity();
+  }
+
+  std::size_t count() const { return count_; }
+  double value(std::size_t i) const { return values_[i]; }
+  double largest() const { return count_ == 0 ? 0 : values_[count_ - 1]; }
+  /// The sum of the i smallest.
+  double sum(std::size_t i) const { return sums_[i]; }
+  double sum() const { return sums_[count_]; }
+  double sum_of_squares() const { return squares_; }
+  double rms() const { return count_ == 0 ? 0 : std::sqrt(squares_ / static_cast<double>(count_)); }
+  /// How many are at most `bound`, which is finite.
+  std::size_t at_most(double bound) const {
+    std::size_t found = 0;
+    for (std::size_t step = first_step_; step != 0; step /= 2) found += values_[found + step - 1] <= bound ? step : 0;
+    return found;
+  }
+
+ private:
+  std::vector<std::uint32_t> keys_, spare_;
+  std::vector<double> values_, sums_;
+  std::size_t count_ = 0, first_step_ = 0;
+  double squares_ = 0;
+};
+
+/// The largest slice that q has.
+template <class Code>
+std::size_t slice_size(const basic_quantized_matrix<Code>& q) {
+  return (q.granularity.rows_share() ? q.rows : 1) * detail::lesser(q.group_inputs(), q.cols);
+}
+
+/// Calls f(scratch, i, row, group) for each slice, as for_each_slice does, until the meter is cancelled. Each part of the work
+/// has a Scratch of its own, made by Scratch(args...) on the calling thread.
+template <class Scratch, executor Executor, class Code, class Progress, class F, class... Args>
+void for_each_slice_with(const basic_quantized_matrix<Code>& q, const Executor& ex, progress_meter<Progress>& meter,
+                         F&& f, const Args&... args) {
+  const std::size_t groups = q.groups(), count = q.scale_rows() * groups;
+  const std::size_t parts = detail::lesser(count, detail::greater(std::size_t{1}, std::size_t{ex.concurrency()}));
+  std::vector<Scratch> scratch;
+  scratch.reserve(parts);
+  for (std::size_t i = 0; i < parts; ++i) scratch.emplace_back(args...);
+  const auto part = [&](std::size_t i) {
+    for (std::size_t s = i * count / parts; s < (i + 1) * count / parts && !meter.cancelled(); ++s) {
+      f(scratch[i], s, s / groups, s % groups);
+      meter.add_one();
+    }
+  };
+  if (parts == 1) part(0);
+  if (parts > 1) ex.parallel_for(parts, part);
+}
+
+}  // namespace tern::inline v0_1::detail::inline TERN_TU
