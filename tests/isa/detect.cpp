@@ -17,6 +17,9 @@ namespace {
 const std::map<std::string_view, std::vector<std::string>> needed{
     {"scalar", {}},
     {"avx2", {"avx2", "fma", "f16c"}},
+    {"avxvnni", {"avx2", "fma", "f16c", "avx_vnni"}},
+    {"amx", {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "amx_tile", "amx_int8"}},
+    {"avx512vnni", {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"}},
 };
 
 std::set<std::string> cpu_flags() {

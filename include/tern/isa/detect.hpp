@@ -14,7 +14,10 @@ namespace tern::inline v0_1::isa::inline TERN_TU {
 
 /// CPUID and XGETBV, read once. (clang 14 and 16 refuse __builtin_cpu_supports for the newer names.)
 struct x86_features {
-  bool avx2 = false;  // with FMA and F16C, which every AVX2 processor has, and the system saves the upper halves
+  bool avx2 = false;        // with FMA and F16C, which every AVX2 processor has, and the system saves the upper halves
+  bool avxvnni = false;     // and AVX2
+  bool amx = false;         // TILE and INT8, and AVX512-VNNI, and the system lets this process use tiles
+  bool avx512vnni = false;  // F, BW, DQ, VL and VNNI, and the system saves masks and all of the 32 registers
 
   x86_features() {
     unsigned a = 0, b = 0, c = 0, d = 0;
@@ -22,9 +25,15 @@ struct x86_features {
     const bool fma = (c >> 12 & 1) != 0, osxsave = (c >> 27 & 1) != 0, avx = (c >> 28 & 1) != 0,
                f16c = (c >> 29 & 1) != 0;
     if (!osxsave || !avx) return;
-    const bool saves_ymm = (xgetbv() & 0x6) == 0x6;
+    const std::uint64_t saved = xgetbv();
+    const bool saves_ymm = (saved & 0x6) == 0x6, saves_zmm = (saved & 0xE6) == 0xE6;
     if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return;
     avx2 = saves_ymm && fma && f16c && (b >> 5 & 1) != 0;
+    const bool f = (b >> 16 & 1) != 0, dq = (b >> 17 & 1) != 0, bw = (b >> 30 & 1) != 0, vl = (b >> 31 & 1) != 0;
+    avx512vnni = avx2 && saves_zmm && f && dq && bw && vl && (c >> 11 & 1) != 0;
+    const bool amx_tile = (d >> 24 & 1) != 0, amx_int8 = (d >> 25 & 1) != 0, saves_tiles = (saved & 0x60000) == 0x60000;
+    amx = avx512vnni && amx_tile && amx_int8 && saves_tiles && may_use_tiles();
+    if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) avxvnni = avx2 && (a >> 4 & 1) != 0;
   }
 
   static const x86_features& get() {
@@ -33,6 +42,16 @@ struct x86_features {
   }
 
  private:
+  /// Linux gives tiles to who asks: arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA), once for the process.
+  static bool may_use_tiles() {
+#if defined(__linux__)
+    long result = 158;  // arch_prctl
+    __asm__ volatile("syscall" : "+a"(result) : "D"(0x1023L), "S"(18L) : "rcx", "r11", "memory");
+    return result == 0;
+#else
+    return false;
+#endif
+  }
   /// XCR0, the register states that the system saves; the instruction itself needs no compiler flag this way.
   static std::uint64_t xgetbv() {
     std::uint32_t low = 0, high = 0;

@@ -161,6 +161,8 @@ TERN_NOINLINE void dot_tile_unsigned(const std::uint8_t* operands, std::size_t q
   }
 }
 
+/// Tokens of one tile.
+inline constexpr std::size_t tile_tokens = 4;
 /// Panels from which one token reads at once.
 inline constexpr std::size_t streams = 4;
 /// How far ahead of the loads one token asks for weights. The hardware follows a few streams by itself, not far enough.
@@ -263,7 +265,7 @@ struct decoder<b3> {
     pair[1] = high_bytes(a, b);
     pair[2] = high_bytes(_mm256_maddubs_epi16(a, three), _mm256_maddubs_epi16(b, three));
   }
-  TERN_INLINE static void digits(const std::uint8_t* at, __m256i* d) {
+  TERN_INLINE static void offsets(const std::uint8_t* at, __m256i* d) {
     const __m256i first = table(0, 0, 0, 1, 1, 1, 2, 2, 2), second = table(0, 1, 2, 0, 1, 2, 0, 1, 2);
     __m256i pair[3];
     pairs(at, pair);
@@ -281,7 +283,7 @@ struct decoder<b3> {
       __builtin_prefetch(blocks + prefetch_bytes);
       TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
         __m256i d[b3::fold];
-        digits(blocks + 32 * h, d);
+        offsets(blocks + 32 * h, d);
         TERN_UNROLL for (std::size_t p = 0; p < b3::fold; ++p) {
           sum[h] = multiply_add(sum[h], d[p], broadcast_quad(x + quad_inputs * p));
         }
@@ -293,7 +295,7 @@ struct decoder<b3> {
   TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
     TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
       __m256i d[b3::fold];
-      digits(block + 32 * h, d);
+      offsets(block + 32 * h, d);
       TERN_UNROLL for (std::size_t p = 0; p < b3::fold; ++p) store256(out + vector_bytes * p + 32 * h, d[p]);
     }
   }

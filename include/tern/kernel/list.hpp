@@ -6,14 +6,17 @@
 #include <tern/kernel/scalar.hpp>
 
 #if defined(TERN_X86)
+#include <tern/kernel/amx.hpp>
 #include <tern/kernel/avx2.hpp>
+#include <tern/kernel/avx512vnni.hpp>
+#include <tern/kernel/avxvnni.hpp>
 #endif
 
 namespace tern::inline v0_1::isa {
 
 /// Every instruction set that the architecture compiled for may have; usable() tells whether this machine does.
 #if defined(TERN_X86)
-using all = type_list<avx2, scalar>;
+using all = type_list<amx, avx512vnni, avxvnni, avx2, scalar>;
 #else
 using all = type_list<scalar>;
 #endif
