@@ -10,6 +10,7 @@
 ///   TERN_X86                                  the architecture compiled for
 ///   TERN_REGION_BEGIN(features), TERN_REGION_END   a region whose functions use more instructions than the unit's flags
 ///   TERN_INLINE                               inlined always: atoms, which cannot be called across regions
+///   TERN_INLINE_COPIES(type)                  copies, moves and the destructor of a class, compiler-made and inlined always
 ///   TERN_NOINLINE                             a loop that wants the registers for itself
 ///   TERN_UNROLL                               before a loop of constant count over accumulators: keeps them in registers
 ///   TERN_UNROLL_TWICE                         before an inner loop whose copies of accumulators weigh
@@ -55,6 +56,12 @@ static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern need
 #endif
 
 #define TERN_INLINE inline __attribute__((always_inline))
+#define TERN_INLINE_COPIES(type)                        \
+  TERN_INLINE type(const type&) = default;              \
+  TERN_INLINE type(type&&) noexcept = default;          \
+  TERN_INLINE type& operator=(const type&) = default;   \
+  TERN_INLINE type& operator=(type&&) noexcept = default; \
+  TERN_INLINE ~type() = default
 #define TERN_NOINLINE __attribute__((noinline))
 
 // g++ -O2 keeps small counted loops, and with them arrays of accumulators in memory; clang unrolls them unasked.

@@ -64,7 +64,8 @@ class linear {
  public:
   using weights_type = Weights;
 
-  linear() = default;
+  TERN_INLINE linear() = default;
+  TERN_INLINE_COPIES(linear);
   /// From packed weights, [N x K], and a bias, [N] or empty.
   /// Errors: shape_error when the bias has another size.
   TERN_INLINE explicit linear(Weights weights, std::vector<float> bias = {})

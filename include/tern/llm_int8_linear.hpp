@@ -139,7 +139,8 @@ struct llm_int8_options {
 ///     auto y = layer(x);                                                               // x [M x K] -> y [M x N]
 class llm_int8_linear {
  public:
-  llm_int8_linear() = default;
+  TERN_INLINE llm_int8_linear() = default;
+  TERN_INLINE_COPIES(llm_int8_linear);
   /// From packed weights, [N x K], and a bias, [N] or empty.
   /// Errors: shape_error when the bias has another size; range_error on weights in groups or with zero points.
   TERN_INLINE explicit llm_int8_linear(int8_matrix weights, std::vector<float> bias = {},

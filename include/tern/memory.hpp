@@ -18,7 +18,8 @@ inline constexpr std::size_t storage_alignment = 64;
 ///     layer(x, y, workspace);
 class aligned_bytes {
  public:
-  aligned_bytes() = default;
+  TERN_INLINE aligned_bytes() = default;
+  TERN_INLINE_COPIES(aligned_bytes);
   TERN_INLINE explicit aligned_bytes(std::size_t size)
       : size_(size), lines_(size / sizeof(line) + (size % sizeof(line) != 0)) {}
 

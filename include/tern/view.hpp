@@ -151,7 +151,7 @@ class matrix {
  public:
   using element_type = T;
 
-  matrix() = default;
+  TERN_INLINE matrix() = default;
   TERN_INLINE matrix(std::size_t rows, std::size_t cols)
       : rows_(rows), cols_(cols), data_(detail::checked_product(rows, cols)) {}
   TERN_INLINE matrix(std::size_t rows, std::size_t cols, std::vector<T> elements)
@@ -160,7 +160,8 @@ class matrix {
       detail::fail<shape_error>({"matrix: ", rows, "x", cols, " needs ", rows * cols, " elements, not ", data_.size()});
   }
 
-  matrix(const matrix&) = default;
+  TERN_INLINE matrix(const matrix&) = default;
+  TERN_INLINE ~matrix() = default;
   /// What was moved from is empty.
   TERN_INLINE matrix(matrix&& other) noexcept
       : rows_(std::exchange(other.rows_, 0)), cols_(std::exchange(other.cols_, 0)), data_(std::move(other.data_)) {}

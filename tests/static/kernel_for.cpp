@@ -17,32 +17,32 @@ template <class Isa, class Codec, class Expected>
 constexpr bool serves = std::is_same_v<kernel_for<Isa, activations_view, Codec>, Expected>&&
     std::is_same_v<kernel_for<Isa, float_view, Codec>, Expected>;
 
-using tern::isa::scalar;
-static_assert(serves<scalar, i2, scalar>);
-static_assert(serves<scalar, b3, scalar>);
-static_assert(serves<scalar, i8, scalar>);
-static_assert(serves<scalar, hostile::codec, scalar>);
-
-#if defined(TERN_X86)
-using tern::isa::avx2;
-static_assert(serves<avx2, i2, avx2>);
-static_assert(serves<avx2, b3, avx2>);
-static_assert(serves<avx2, i8, avx2>);
-static_assert(serves<avx2, hostile::codec, scalar>);
-
-static_assert(std::is_same_v<tern::isa::all, tern::type_list<avx2, scalar>>);
-#else
-static_assert(std::is_same_v<tern::isa::all, tern::type_list<scalar>>);
-#endif
 using tern::b3x2;
 using tern::b3x3;
 using tern::n4;
 using tern::n6;
-static_assert(serves<scalar, n4, scalar> && serves<scalar, n6, scalar>);
-static_assert(serves<scalar, b3x2, scalar> && serves<scalar, b3x3, scalar>);
+
+/// Whether Isa brings kernels for every codec of the library, none of them its base's.
+template <class Isa>
+constexpr bool serves_all = serves<Isa, i2, Isa>&& serves<Isa, b3, Isa>&& serves<Isa, n4, Isa>&& serves<Isa, n6, Isa>&&
+    serves<Isa, b3x2, Isa>&& serves<Isa, b3x3, Isa>&& serves<Isa, i8, Isa>;
+
+using tern::isa::scalar;
+static_assert(serves_all<scalar>);
+static_assert(serves<scalar, hostile::codec, scalar>);
+
 #if defined(TERN_X86)
-static_assert(serves<avx2, n4, avx2> && serves<avx2, n6, avx2>);
-static_assert(serves<avx2, b3x2, avx2> && serves<avx2, b3x3, avx2>);
+using tern::isa::amx;
+using tern::isa::avx2;
+using tern::isa::avx512vnni;
+using tern::isa::avxvnni;
+static_assert(serves_all<avx2> && serves_all<avxvnni> && serves_all<avx512vnni> && serves_all<amx>);
+static_assert(serves<avx2, hostile::codec, scalar> && serves<avxvnni, hostile::codec, scalar>);
+static_assert(serves<avx512vnni, hostile::codec, scalar> && serves<amx, hostile::codec, scalar>);
+
+static_assert(std::is_same_v<tern::isa::all, tern::type_list<amx, avx512vnni, avxvnni, avx2, scalar>>);
+#else
+static_assert(std::is_same_v<tern::isa::all, tern::type_list<scalar>>);
 #endif
 static_assert(std::is_same_v<tern::codecs, tern::type_list<i2, b3, n4, n6, b3x2, b3x3, i8>>,
               "a new codec needs its rows in this table");

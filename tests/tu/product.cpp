@@ -3,6 +3,7 @@
 #include "product.hpp"
 
 #include <cstddef>
+#include <tern/quantize/compat.hpp>
 #include <tern/tern.hpp>
 
 #define PASTE_(a, b) a##b
@@ -37,6 +38,25 @@ std::vector<float> PASTE(product_, UNIT)() {
     append(all, tern::bit_linear::from_float(w), x);
     append(all, tern::multi_ternary_linear::from_float(w), x);
     append(all, tern::int8_linear::from_float(w), x);
+    append(all, tern::int4_linear::from_float(w), x);
+    append(all, tern::trit_code_linear::from_float(w), x);
+    append(all, tern::linear<tern::trit_code_matrix<tern::b3x3>>::from_float(w), x);
+    append(all, tern::llm_int8_linear::from_float(w), x);
+    // Copies, moves and what is saved.
+    tern::int8_linear layer = tern::int8_linear::from_float(w), copy = layer, moved = std::move(copy);
+    layer = tern::load<tern::int8_linear>(tern::save(moved));
+    append(all, layer, x);
+    tern::quantized_matrix q = tern::decompose(w, {.planes = 2, .method = tern::decompose_method::alternating}), other;
+    other = q;
+    append(all, tern::multi_ternary_linear(other), x);
+    const tern::matrix<float> restored = tern::dequantize(q), again = restored;
+    all.push_back(static_cast<float>(tern::distortion(w, again).mse));
+    tern::magnitude_counts counts;
+    counts.observe(x);
+    all.push_back(tern::mse_clip(counts));
+    all.push_back(tern::entropy_clip(counts));
+    all.push_back(tern::quantize_mse(w, tern::per_group(16), {.bits = 4}).scales[1]);
+    all.push_back(tern::compat::zeropoint_quantize(w).dequantized(1, 1));
   }
   return all;
 }

@@ -194,11 +194,12 @@ class packed_matrix {
  public:
   using codec_type = Codec;
 
-  packed_matrix() = default;
+  TERN_INLINE packed_matrix() = default;
   template <class Tu = tu_tag>
   explicit packed_matrix(const quantized_matrix& q, const pack_options& options = {}, Codec codec = {}, Tu = {});
   TERN_INLINE packed_matrix(const packed_matrix& other) : packed_matrix(other.view()) {}
   TERN_INLINE packed_matrix(packed_matrix&& other) noexcept { swap(other); }
+  TERN_INLINE ~packed_matrix() = default;
   TERN_INLINE packed_matrix& operator=(packed_matrix other) noexcept {
     swap(other);
     return *this;
@@ -352,15 +353,18 @@ quantized_matrix unpack(const packed_matrix<Codec>& w) {
 template <codec Codec = i2>
 class ternary_matrix : public packed_matrix<Codec> {
  public:
-  ternary_matrix() = default;
+  TERN_INLINE ternary_matrix() = default;
+  TERN_INLINE_COPIES(ternary_matrix);
   /// Errors: shape_error when q has more than one plane or zero points; range_error when a code is not a trit.
   template <class Tu = tu_tag>
   explicit ternary_matrix(const quantized_matrix& q, const pack_options& options = {}, Tu = {})
       : packed_matrix<Codec>((check(q, 1), q), options) {}
 
-  /// Copies packed bytes, from a file for instance. Errors: shape_error when there is more than one plane.
+  /// Copies packed bytes, from a file for instance.
+  /// Errors: shape_error when there is more than one plane, or zero points.
   TERN_INLINE explicit ternary_matrix(const packed_view<Codec>& w) : packed_matrix<Codec>(w) {
     if (w.planes() != 1) detail::fail<shape_error>({"ternary_matrix: one plane, not ", w.planes()});
+    if (w.has_zeros()) detail::fail<shape_error>({"ternary_matrix: trits have no zero points"});
   }
 
   /// Checks that q holds trits in at most `most_planes` planes, without zero points.
@@ -381,13 +385,16 @@ class ternary_matrix : public packed_matrix<Codec> {
 template <codec Codec = i2>
 class multi_ternary_matrix : public packed_matrix<Codec> {
  public:
-  multi_ternary_matrix() = default;
+  TERN_INLINE multi_ternary_matrix() = default;
+  TERN_INLINE_COPIES(multi_ternary_matrix);
   /// Errors: range_error when a code is not a trit; shape_error when q has zero points.
   template <class Tu = tu_tag>
   explicit multi_ternary_matrix(const quantized_matrix& q, const pack_options& options = {}, Tu = {})
       : packed_matrix<Codec>((ternary_matrix<Codec>::check(q, q.planes), q), options) {}
-  /// Copies packed bytes, from a file for instance.
-  TERN_INLINE explicit multi_ternary_matrix(const packed_view<Codec>& w) : packed_matrix<Codec>(w) {}
+  /// Copies packed bytes, from a file for instance. Errors: shape_error when there are zero points.
+  TERN_INLINE explicit multi_ternary_matrix(const packed_view<Codec>& w) : packed_matrix<Codec>(w) {
+    if (w.has_zeros()) detail::fail<shape_error>({"multi_ternary_matrix: trits have no zero points"});
+  }
 };
 
 /// Planes whose gammas are small integers times one step: one product, one scale per tensor, channel or group. For speed
@@ -395,14 +402,17 @@ class multi_ternary_matrix : public packed_matrix<Codec> {
 template <codec Codec = n4>
 class trit_code_matrix : public packed_matrix<Codec> {
  public:
-  trit_code_matrix() = default;
+  TERN_INLINE trit_code_matrix() = default;
+  TERN_INLINE_COPIES(trit_code_matrix);
   /// Errors: range_error when the codec has another number of planes or a code is not a level; shape_error on zero points.
   template <class Tu = tu_tag>
   explicit trit_code_matrix(const quantized_trit_code& q, const pack_options& options = {}, Tu = {})
       : packed_matrix<Codec>((check(q), q), options, Codec(q.code)) {}
-  /// Copies packed bytes, from a file for instance. Errors: shape_error when there is more than one plane of levels.
+  /// Copies packed bytes, from a file for instance.
+  /// Errors: shape_error when there is more than one plane of levels, or zero points.
   TERN_INLINE explicit trit_code_matrix(const packed_view<Codec>& w) : packed_matrix<Codec>(w) {
     if (w.planes() != 1) detail::fail<shape_error>({"trit_code_matrix: one plane of levels, not ", w.planes()});
+    if (w.has_zeros()) detail::fail<shape_error>({"trit_code_matrix: plane codes have no zero points"});
   }
 
  private:
@@ -415,7 +425,8 @@ class trit_code_matrix : public packed_matrix<Codec> {
 /// Four-bit weights, -8 .. 7, with or without zero points.
 class int4_matrix : public packed_matrix<n4> {
  public:
-  int4_matrix() = default;
+  TERN_INLINE int4_matrix() = default;
+  TERN_INLINE_COPIES(int4_matrix);
   /// Errors: shape_error when q has more than one plane; range_error when a code is not within -8 .. 7.
   template <class Tu = tu_tag>
   explicit int4_matrix(const quantized_matrix& q, const pack_options& options = {}, Tu = {})
@@ -436,7 +447,8 @@ class int4_matrix : public packed_matrix<n4> {
 /// Eight-bit weights, with or without zero points.
 class int8_matrix : public packed_matrix<i8> {
  public:
-  int8_matrix() = default;
+  TERN_INLINE int8_matrix() = default;
+  TERN_INLINE_COPIES(int8_matrix);
   /// Errors: shape_error when q has more than one plane.
   template <class Tu = tu_tag>
   explicit int8_matrix(const quantized_matrix& q, const pack_options& options = {}, Tu = {})

@@ -98,7 +98,8 @@ class activations_view {
 /// Quantised activations that own their storage: X(m,k) ~ (code(m,k) - zero(m)) * scale(m).
 class quantized_activations {
  public:
-  quantized_activations() = default;
+  TERN_INLINE quantized_activations() = default;
+  TERN_INLINE ~quantized_activations() = default;
   /// Zero codes, scales 1, zero points 0.
   TERN_INLINE quantized_activations(std::size_t tokens, std::size_t inputs, bool has_zeros = false)
       : storage_(activations_view::storage_bytes(tokens, inputs)), view_(storage_, tokens, inputs, has_zeros) {

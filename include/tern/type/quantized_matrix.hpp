@@ -29,7 +29,8 @@ struct basic_quantized_matrix {
   std::vector<float> scales;
   std::vector<Code> zeros;
 
-  basic_quantized_matrix() = default;
+  TERN_INLINE basic_quantized_matrix() = default;
+  TERN_INLINE_COPIES(basic_quantized_matrix);
   /// Zero codes, zero scales, no zero points.
   TERN_INLINE basic_quantized_matrix(std::size_t planes_, std::size_t rows_, std::size_t cols_,
                                      tern::granularity granularity_)
@@ -97,6 +98,11 @@ using quantized_matrix = basic_quantized_matrix<std::int8_t>;
 /// Levels of a plane code with their steps: one plane of levels, codes(n,k) = sum_p c_p t_p(n,k), and which code it is.
 struct quantized_trit_code : quantized_matrix {
   trit_code code;
+
+  TERN_INLINE quantized_trit_code() = default;
+  TERN_INLINE_COPIES(quantized_trit_code);
+  TERN_INLINE quantized_trit_code(quantized_matrix levels, const trit_code& code_)
+      : quantized_matrix(std::move(levels)), code(code_) {}
 };
 
 }  // namespace tern::inline v0_1
