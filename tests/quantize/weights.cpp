@@ -345,7 +345,9 @@ TEST_CASE("quantize_mse: by hand", "[quantize]") {
   const auto q = tern::quantize_mse(row_of(w), tern::per_channel, {.bits = 2});
   CHECK(q.scales[0] == 1.08f);
   CHECK(as_ints(q.codes) == std::vector<int>(31, 1));
-  // What is exact at the largest clip stays there: it wins ties.
+  // Codes 1, 1: the clips 99 and 100 are equally far from {100, 99}, and the larger wins.
+  CHECK(tern::quantize_mse(row_of({100, 99}), tern::per_channel, {.bits = 2}).scales[0] == 100.0f);
+  // What is exact at the largest clip stays there.
   CHECK(tern::quantize_mse(row_of({127, -64, 1, 0})).scales[0] == 1.0f);
   CHECK(as_ints(tern::quantize_mse(row_of({127, -64, 1, 0})).codes) == std::vector<int>{127, -64, 1, 0});
   CHECK(tern::quantize_mse(row_of({0, -0.0f})).scales[0] == 1.0f);
