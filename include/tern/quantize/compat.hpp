@@ -3,15 +3,14 @@
 /// treatment of zero rows, NaN and rank. To check against those projects; canonical forms are quantize_absmax,
 /// quantize_zero_point and quantize_activations, and each docstring says how they differ.
 ///
-/// | project                            | functions                                                | header               |
-/// |------------------------------------|----------------------------------------------------------|----------------------|
-/// | the PyTorch functional BitLinear   | bitlinear, greedy_ternary_decomposition,                 | compat_bitlinear.hpp |
-/// | API                                | multi_ternary_linear, activation_quant                   |                      |
-/// | the Rust bitnet-quantize crate     | (de)quantize_activations, quantize_ste, quantize_weights | compat_bitnet.hpp    |
-/// | a PyTorch quantization demo        | (a)symmetric_(de)quantize, per_channel_(de)quantize,     | here                 |
-/// |                                    | compute_quantization_error                               |                      |
-/// | notes on absmax and zero-point     | absmax_quantize, zeropoint_quantize                      | here                 |
-/// | quantization                       |                                                          |                      |
+/// | project                        | functions                                                | header           |
+/// |--------------------------------|----------------------------------------------------------|------------------|
+/// | functional BitLinear (PyTorch) | bitlinear, greedy_ternary_decomposition,                 | compat_bitlinear |
+/// |                                | multi_ternary_linear, activation_quant                   |                  |
+/// | bitnet-quantize crate (Rust)   | (de)quantize_activations, quantize_ste, quantize_weights | compat_bitnet    |
+/// | quantization demo (PyTorch)    | (a)symmetric_(de)quantize, per_channel_(de)quantize,     | here             |
+/// |                                | compute_quantization_error                               |                  |
+/// | absmax and zero-point notes    | absmax_quantize, zeropoint_quantize                      | here             |
 ///
 /// Tensors are matrices: batch() views one of any rank. half and bfloat16 are computed in float.
 #pragma once

@@ -9,8 +9,8 @@
 
 namespace tern::inline v0_1 {
 
-/// How absmax computes a code from w, am = max |w| and Q = 2^(bits - 1) - 1. In float the three differ on about one value
-/// in a million (of weights born in bfloat16 on one in 4000), by one code. The stored scale is am / Q in all of them.
+/// How absmax computes a code from w, am = max |w| and Q = 2^(bits - 1) - 1. In float the three differ on about one in
+/// a million weights (of those born in bfloat16 on one in 4000), by one code. The stored scale is am / Q in all of them.
 enum class expression : std::uint8_t {
   divide,     // w / (am / Q)
   normalise,  // (w / am) * Q
@@ -251,7 +251,7 @@ basic_quantized_matrix<Code> quantize_mse(const M& w, granularity granularity = 
 ///
 /// @tparam Code        std::int8_t, or std::int16_t for 9 to 16 bits
 /// @param w            [N x K] real matrix: tern's or Eigen's
-/// @param clips        real units, in the order of the scales: [1] per tensor, [N] per channel, [N x groups], [K] per input
+/// @param clips        real units, in the order of the scales: [1] per tensor, [N] per channel, [N x groups] or [K]
 /// @param granularity  what shares a clip
 /// @param options      bits: Q = 2^(bits - 1) - 1
 /// @param ex           who runs the slices; results never depend on it
