@@ -200,6 +200,34 @@ TEST_CASE("quantize_activations_per_tensor: one scale for all tokens", "[quantiz
   CHECK_THROWS_WITH(tern::quantize_activations_per_tensor(x), tern_test::contains("row 1, column 2"));
 }
 
+TEST_CASE("quantize_activations_per_tensor: a calibrated scale", "[quantize]") {
+  const tern::matrix<float> x(2, 4, {1, 3, -5, 254, -255, 3e38f, 1e-40f, -0.0f});
+  const auto q = tern::quantize_activations_per_tensor(x, 2.0f);
+  std::vector<int> codes;
+  for (std::size_t m = 0; m < 2; ++m)
+    for (std::size_t k = 0; k < 4; ++k) codes.push_back(q.code(m, k));
+  CHECK(codes == std::vector<int>{0, 2, -2, 127, -127, 127, 0, 0});
+  CHECK((q.scale(0) == 2.0f && q.scale(1) == 2.0f && !q.has_zeros()));
+  CHECK(q.view().sum(0, 0, 4) == 127);
+  // The scale that it would measure gives what it gives without.
+  const tern::matrix<float> y(3, 40, draw(120, 3));
+  const auto dynamic = tern::quantize_activations_per_tensor(y);
+  const auto fixed = tern::quantize_activations_per_tensor(y, dynamic.scale(0));
+  std::size_t wrong = 0;
+  for (std::size_t m = 0; m < 3; ++m)
+    for (std::size_t k = 0; k < 40; ++k) wrong += dynamic.code(m, k) != fixed.code(m, k);
+  CHECK(wrong == 0);
+  tern::matrix<tern::half> halves(1, 2);
+  halves(0, 1) = tern::half(3.0f);
+  CHECK(tern::quantize_activations_per_tensor(halves, 0.5f).code(0, 1) == 6);
+
+  for (const float bad : {0.0f, -1.0f, infinity, -infinity, std::numeric_limits<float>::quiet_NaN()})
+    CHECK_THROWS_AS(tern::quantize_activations_per_tensor(x, bad), tern::range_error);
+  CHECK_THROWS_WITH(tern::quantize_activations_per_tensor(x, -1.0f), tern_test::contains("a scale of -1.0"));
+  const tern::matrix<float> no_number(1, 2, {1, infinity});
+  CHECK_THROWS_WITH(tern::quantize_activations_per_tensor(no_number, 1.0f), tern_test::contains("row 0, column 1"));
+}
+
 TEST_CASE("quantize_activations_zero_point: the rule, on both sides of zero and on one", "[quantize]") {
   const auto quantize = [](values row) {
     const auto q = tern::quantize_activations_zero_point(tern::matrix_view<const float>(row.data(), 1, row.size()));

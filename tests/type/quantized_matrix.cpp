@@ -45,6 +45,23 @@ TEST_CASE("quantized_matrix: per tensor has one scale a plane, which all rows sh
   CHECK(q.scale(1, 2, 0) == 0.25f);
 }
 
+TEST_CASE("quantized_matrix: per input has one scale a column, which all rows share", "[quantized_matrix]") {
+  tern::basic_quantized_matrix<std::int16_t> q(2, 3, 4, tern::per_input);
+  CHECK(q.scales.size() == 2 * 4);
+  CHECK((q.groups() == 4 && q.group_inputs() == 1 && q.scale_rows() == 1));
+  q.scales = {1, 2, 3, 4, 5, 6, 7, 8};
+  CHECK_NOTHROW(q.check());
+  CHECK(q.scale(0, 2, 3) == 4.0f);
+  CHECK(q.scale(1, 0, 0) == 5.0f);
+  CHECK(q.scale(1, 2, 0) == 5.0f);
+  CHECK(tern::per_input.groups(0) == 1);
+  q.codes.front() = 32767;
+  CHECK(q.code_row(0, 0)[0] == 32767);
+  tern::basic_quantized_matrix<std::uint8_t> u(1, 1, 2, tern::per_tensor);
+  u.zeros = {200};
+  CHECK(u.zero(0, 0, 0) == 200);
+}
+
 TEST_CASE("quantized_matrix: sizes that do not follow are refused, with the numbers", "[quantized_matrix]") {
   quantized_matrix q(2, 3, 40, tern::per_group(16));
   CHECK_NOTHROW(q.check());

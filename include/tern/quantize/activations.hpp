@@ -8,7 +8,8 @@
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
 
-/// The affine step of one slice: [least, most] widened to hold 0, 2^bits - 1 steps from -2^(bits - 1), zero an exact code.
+/// The affine step of one slice: [least, most] widened to hold 0, 2^bits - 1 steps from -2^(bits - 1), zero an exact
+/// code.
 struct affine_step {
   float scale = 1.0f;
   std::int32_t zero = 0;
@@ -92,8 +93,8 @@ quantized_activations quantize_activations(const M& x) {
   return q;
 }
 
-/// Quantises activations to int8 with a scale that was calibrated before: code = clamp(rint(x / scale), -127, 127), to even.
-/// What is beyond 127 * scale saturates; nothing of x is measured.
+/// Quantises activations to int8 with a scale that was calibrated before: code = clamp(rint(x / scale), -127, 127), to
+/// even. What is beyond 127 * scale saturates; nothing of x is measured.
 ///
 /// @param x      [M x K] real matrix: tern's or Eigen's
 /// @param scale  in real units per code, positive: the calibrated clip / 127
@@ -125,12 +126,14 @@ quantized_activations quantize_activations_per_tensor(const M& x) {
   return tern::quantize_activations_per_tensor(view, am < 0x1p-100f ? 1.0f : am / 127.0f);
 }
 
-/// Quantises activations to int8 with a scale and a zero point per token, for one-sided data such as the output of a ReLU.
+/// Quantises activations to int8 with a scale and a zero point per token, for one-sided data such as the output of a
+/// ReLU.
 ///
 ///     [least, most] = the bounds of the token, widened to hold 0;  scale = (most - least) / 255
 ///     zero = -128 - rint(least / scale);  code = clamp(rint(x / scale) + zero, -128, 127)
 ///
-/// Products with it need weights packed with sums. Errors: as quantize_activations; range_error when most - least overflows.
+/// Products with it need weights packed with sums. Errors: as quantize_activations; range_error when most - least
+/// overflows.
 template <real_matrix M>
 quantized_activations quantize_activations_zero_point(const M& x) {
   decltype(auto) rows = detail::row_major(x);

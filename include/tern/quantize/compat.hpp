@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT
-/// Quantizers of other projects under their own names, bit for bit: their expressions, ranges, meaning of "scale", treatment of
-/// zero rows, NaN and rank. To check against those projects; canonical forms are quantize_absmax, quantize_zero_point and
-/// quantize_activations, and each docstring says how they differ.
+/// Quantizers of other projects under their own names, bit for bit: their expressions, ranges, meaning of "scale",
+/// treatment of zero rows, NaN and rank. To check against those projects; canonical forms are quantize_absmax,
+/// quantize_zero_point and quantize_activations, and each docstring says how they differ.
 ///
-/// | project                                     | functions                                                     | header               |
-/// |---------------------------------------------|---------------------------------------------------------------|----------------------|
-/// | the PyTorch functional BitLinear API        | bitlinear, greedy_ternary_decomposition,                      | compat_bitlinear.hpp |
-/// |                                             | multi_ternary_linear, activation_quant                        |                      |
-/// | the Rust bitnet-quantize crate              | (de)quantize_activations, quantize_ste, quantize_weights      | compat_bitnet.hpp    |
-/// | a PyTorch quantization demo                 | (a)symmetric_(de)quantize, per_channel_(de)quantize,          | here                 |
-/// |                                             | compute_quantization_error                                    |                      |
-/// | notes on absmax and zero-point quantization | absmax_quantize, zeropoint_quantize                           | here                 |
+/// | project                        | functions                                                | header           |
+/// |--------------------------------|----------------------------------------------------------|------------------|
+/// | functional BitLinear (PyTorch) | bitlinear, greedy_ternary_decomposition,                 | compat_bitlinear |
+/// |                                | multi_ternary_linear, activation_quant                   |                  |
+/// | bitnet-quantize crate (Rust)   | (de)quantize_activations, quantize_ste, quantize_weights | compat_bitnet    |
+/// | quantization demo (PyTorch)    | (a)symmetric_(de)quantize, per_channel_(de)quantize,     | here             |
+/// |                                | compute_quantization_error                               |                  |
+/// | absmax and zero-point notes    | absmax_quantize, zeropoint_quantize                      | here             |
 ///
 /// Tensors are matrices: batch() views one of any rank. half and bfloat16 are computed in float.
 #pragma once
@@ -131,8 +131,8 @@ namespace tern::inline v0_1::compat::inline TERN_TU {
 ///
 /// A zero tensor has scale 0 and NaN for codes; NaN spreads to all.
 ///
-/// Differs: quantize_absmax returns integers within [-Q, Q] and gives a zero tensor scale 1. (-Q - 1 is reached here only when
-///          the scale is subnormal.)
+/// Differs: quantize_absmax returns integers within [-Q, Q] and gives a zero tensor scale 1. (-Q - 1 is reached here
+///          only when the scale is subnormal.)
 /// Errors:  range_error for other bits; shape_error for an empty tensor.
 template <real_matrix X>
 symmetric_result symmetric_quantize(const X& x, unsigned bits = 8) {
@@ -211,8 +211,8 @@ per_channel_result per_channel_quantize(const X& x, unsigned bits = 8, int dim =
 ///
 /// @param quantized  [M x K] real matrix, not empty
 /// @param scales     [M] with dim 0, [K] with dim 1
-/// Errors: shape_error for another number of scales (the original ignores surplus ones) or an empty tensor; range_error for
-///         other dims.
+/// Errors: shape_error for another number of scales (the original ignores surplus ones) or an empty tensor; range_error
+///         for other dims.
 template <real_matrix Q>
 matrix<float> per_channel_dequantize(const Q& quantized, std::span<const float> scales, int dim = 0) {
   const bool columns = detail::is_column_dim("per_channel_dequantize", dim);
@@ -227,13 +227,13 @@ matrix<float> per_channel_dequantize(const Q& quantized, std::span<const float> 
   return x;
 }
 
-/// `compute_quantization_error` of a PyTorch quantization demo. The 1e-10 in snr_db makes it depend on the scale of the data
-/// and caps it: data near 1e-4 cannot reach more than 20 dB. Zeros give -infinity.
+/// `compute_quantization_error` of a PyTorch quantization demo. The 1e-10 in snr_db makes it depend on the scale of the
+/// data and caps it: data near 1e-4 cannot reach more than 20 dB. Zeros give -infinity.
 ///
 /// @param original, dequantized  two real matrices of one shape, not empty
 ///
-/// Exactness: differences and squares in float as the original's; their means, whose order torch leaves open, in double over
-///            ascending elements, rounded to float. The logarithm is the machine's.
+/// Exactness: differences and squares in float as the original's; their means, whose order torch leaves open, in double
+///            over ascending elements, rounded to float. The logarithm is the machine's.
 /// Differs:   distortion() has no such constant and works in double throughout.
 /// Errors:    shape_error when the shapes differ or are empty.
 template <real_matrix Original, real_matrix Dequantized>
@@ -270,10 +270,10 @@ quantization_error compute_quantization_error(const Original& original, const De
 /// (torch computes number / tensor as reciprocal times number: two roundings.)
 ///
 /// @param x  [M x K] real matrix, not empty
-/// Differs: quantize_absmax stores the multiplier max |x| / 127 and divides by it; its expression::reciprocal is this one but for
-///          the rounding of k. Zeros get scale 1 there.
-/// Errors:  range_error where the original casts NaN or an infinity to int8, which is undefined: zeros, max |x| < 3.8e-37, NaN,
-///          infinity; shape_error for an empty tensor.
+/// Differs: quantize_absmax stores the multiplier max |x| / 127 and divides by it; its expression::reciprocal is this
+///          one but for the rounding of k. Zeros get scale 1 there.
+/// Errors:  range_error where the original casts NaN or an infinity to int8, which is undefined: zeros, max |x| <
+///          3.8e-37, NaN, infinity; shape_error for an empty tensor.
 template <real_matrix X>
 quantized_pair absmax_quantize(const X& x) {
   decltype(auto) rows = detail::float_rows(x);
@@ -287,7 +287,8 @@ quantized_pair absmax_quantize(const X& x) {
           detail::map_elements(q.view(), [=](float code) { return code / scale; })};
 }
 
-/// `zeropoint_quantize` of the notes on absmax and zero-point quantization, over the whole tensor. Here the scale divides.
+/// `zeropoint_quantize` of the notes on absmax and zero-point quantization, over the whole tensor. Here the scale
+/// divides.
 ///
 ///     k = fl(fl(1 / fl(max - min)) * 255), or 255 for a constant;  z = rint(fl(fl(-k * min) - 128))
 ///     q = clip(rint(fl(fl(x * k) + z)), -128, 127);  x_hat = fl(fl(q - z) / k)
@@ -295,9 +296,10 @@ quantized_pair absmax_quantize(const X& x) {
 /// z is not clamped and may leave int8: one-sided data keeps its resolution.
 ///
 /// @param x  [M x K] real matrix, not empty
-/// Differs: quantize_zero_point widens the range to hold 0, so that its zero point is an int8, and adds it after rounding.
-/// Errors:  range_error where the original casts NaN to int8, which is undefined: NaN, infinity, or a range so small that k is
-///          infinite; shape_error for an empty tensor.
+/// Differs: quantize_zero_point widens the range to hold 0, so that its zero point is an int8, and adds it after
+///          rounding.
+/// Errors:  range_error where the original casts NaN to int8, which is undefined: NaN, infinity, or a range so small
+///          that k is infinite; shape_error for an empty tensor.
 template <real_matrix X>
 quantized_pair zeropoint_quantize(const X& x) {
   decltype(auto) rows = detail::float_rows(x);

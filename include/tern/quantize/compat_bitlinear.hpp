@@ -2,8 +2,9 @@
 /// The PyTorch functional BitLinear API under its own names, bit for bit: float in, float out, nothing packed.
 ///
 /// A network that was trained or tested against that API can be checked against these; for speed take bit_linear,
-/// multi_ternary_linear and quantize_activations, whose conventions differ as each docstring says. A tensor [..., features]
-/// is a matrix whose rows are its last dimension: batch() views one of any rank. half and bfloat16 are computed in float.
+/// multi_ternary_linear and quantize_activations, whose conventions differ as each docstring says. A tensor [...,
+/// features] is a matrix whose rows are its last dimension: batch() views one of any rank. half and bfloat16 are
+/// computed in float.
 #pragma once
 
 #include <tern/quantize/ternary.hpp>
@@ -55,8 +56,8 @@ namespace tern::inline v0_1::compat::inline TERN_TU {
 /// @param bias   [N] or [1], or empty
 /// @return [M x N]; for a single vector x [1 x N], as the original gives
 ///
-/// Exactness: torch leaves the order of the sum open; this is the order of tern's float product. With at most one nonzero
-///            product, or products that are small integers, every order gives these bits.
+/// Exactness: torch leaves the order of the sum open; this is the order of tern's float product. With at most one
+///            nonzero product, or products that are small integers, every order gives these bits.
 /// Differs:   bit_linear quantizes x to int8 and rounds gamma, x's scale and bias as its contract says.
 /// Errors:    shape_error when the depths, gamma or bias do not fit.
 template <real_matrix X, real_matrix W>
@@ -82,15 +83,15 @@ matrix<float> bitlinear(const X& x, const W& w, std::span<const float> gamma, st
   return y;
 }
 
-/// `greedy_ternary_decomposition` of the PyTorch functional BitLinear API: each component is the ternary quantization, per
-/// row, of what the components before it left over.
+/// `greedy_ternary_decomposition` of the PyTorch functional BitLinear API: each component is the ternary quantization,
+/// per row, of what the components before it left over.
 ///
 ///     R = W;  k times: (T, gamma) = weight_to_ternary(R);  R = fl(R - gamma T)
 ///
 /// @param w                  [out x in] real matrix
 /// @param k                  number of components, at least 1
-/// @param weight_to_ternary  called with the residual, a matrix<float>; returns a quantized_matrix of one plane per channel.
-///                           The original's is not published with it; the default is absmean per row.
+/// @param weight_to_ternary  called with the residual, a matrix<float>; returns a quantized_matrix of one plane per
+///                           channel. The original's is not published with it; the default is absmean per row.
 ///
 /// Differs: decompose() returns the same numbers as int8 codes and scales, ready to pack, when the base is absmean.
 /// Errors:  range_error when k is 0, as torch.stack of nothing is one, and for NaN or infinity; shape_error when
@@ -122,8 +123,8 @@ ternary_decomposition greedy_ternary_decomposition(const W& w, std::size_t k, We
   return d;
 }
 
-/// `multi_ternary_linear_python` of the PyTorch functional BitLinear API: y = sum_i (x T_i^T) * gamma_i + bias, starting from
-/// zeros, i ascending, each step rounded; the bias is added once at the end.
+/// `multi_ternary_linear_python` of the PyTorch functional BitLinear API: y = sum_i (x T_i^T) * gamma_i + bias,
+/// starting from zeros, i ascending, each step rounded; the bias is added once at the end.
 ///
 /// @param x        [M x K] real matrix; not quantized
 /// @param ternary  [k N x K] real matrix, the k components one below the other
@@ -158,16 +159,18 @@ matrix<float> multi_ternary_linear(const X& x, const T& ternary, const G& gammas
   return y;
 }
 
-/// `activation_quant` of the PyTorch functional BitLinear API: what quantized activations are worth, as floats, per row.
+/// `activation_quant` of the PyTorch functional BitLinear API: what quantized activations are worth, as floats, per
+/// row.
 ///
-///     s = max(max |x|, 1e-5);  q = clamp(rint(fl(fl(x / s) * Q)), -Q, Q);  y = fl(fl(q / Q) * s),   Q = 2^(bits - 1) - 1
+///     Q = 2^(bits - 1) - 1;  s = max(max |x|, 1e-5)
+///     q = clamp(rint(fl(fl(x / s) * Q)), -Q, Q);  y = fl(fl(q / Q) * s)
 ///
 /// @param x     [M x K] real matrix, K > 0
 /// @param bits  1 to 24; with one bit Q is 0 and everything NaN
 /// @return [M x K] float
 ///
-/// Differs: quantize_activations divides by max |x| / Q, keeps rows below 1e-5 at full resolution, returns codes and scale, and
-///          refuses NaN and infinity; here a row that holds one becomes NaN throughout.
+/// Differs: quantize_activations divides by max |x| / Q, keeps rows below 1e-5 at full resolution, returns codes and
+///          scale, and refuses NaN and infinity; here a row that holds one becomes NaN throughout.
 /// Errors:  range_error for other bits; shape_error when rows are empty.
 template <real_matrix X>
 matrix<float> activation_quant(const X& x, unsigned bits = 8) {

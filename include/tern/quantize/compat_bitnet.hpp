@@ -51,14 +51,15 @@ namespace tern::inline v0_1::compat::inline TERN_TU {
 
 /// `quantize_activations` of the Rust bitnet-quantize activation quantizer: absmax per token.
 ///
-///     s = max |x| / Q, or 1 for a zero row;  q = clamp(round(x / s), -Q, Q) as i8, ties away from zero,   Q = 2^(bits-1) - 1
+///     Q = 2^(bits - 1) - 1;  s = max |x| / Q, or 1 for a zero row
+///     q = clamp(round(x / s), -Q, Q) as i8, ties away from zero
 ///
 /// @param data    the elements of a contiguous tensor of that shape
 /// @param shape   [batch, hidden] or [batch, seq, hidden]
 /// @param config  bits 1 to 16, as its configuration allows; beyond 8 the cast saturates, as the original's does
 ///
-/// NaN is ignored by the maximum and becomes code 0; an infinity makes the scale infinite and all codes 0; below 2^-143 the
-/// scale rounds to 0 and codes to -Q, 0 or Q. With one bit Q is 0 and the scale infinite.
+/// NaN is ignored by the maximum and becomes code 0; an infinity makes the scale infinite and all codes 0; below 2^-143
+/// the scale rounds to 0 and codes to -Q, 0 or Q. With one bit Q is 0 and the scale infinite.
 ///
 /// Differs: tern::quantize_activations rounds ties to even, takes any rank, and refuses what is not finite.
 /// Errors:  shape_error "activations must be 2D or 3D"; range_error for other bits.
@@ -94,8 +95,8 @@ quantized_activations quantize_activations(const T* data, std::initializer_list<
 /// `dequantize_activations` of the Rust bitnet-quantize activation quantizer: fl(code * scale).
 ///
 /// @return [tokens x hidden]: the tensor's rows are its last dimension
-/// Errors: shape_error "invalid shape for dequantization" for a rank other than 2 or 3, or when data or scales are of another
-///         size than the shape says.
+/// Errors: shape_error "invalid shape for dequantization" for a rank other than 2 or 3, or when data or scales are of
+///         another size than the shape says.
 inline matrix<float> dequantize_activations(const quantized_activations& q) {
   const std::size_t tokens = detail::rust_tokens("dequantize_activations", q.shape, "invalid shape for dequantization");
   if (q.data.size() != q.numel() || q.scales.size() != tokens)
@@ -108,8 +109,8 @@ inline matrix<float> dequantize_activations(const quantized_activations& q) {
   return x;
 }
 
-/// `quantize_ste` of the Rust bitnet-quantize activation quantizer: dequantize(quantize(x)), whose gradient is taken to be 1
-/// (see ste_backward). Parameters and errors of quantize_activations.
+/// `quantize_ste` of the Rust bitnet-quantize activation quantizer: dequantize(quantize(x)), whose gradient is taken to
+/// be 1 (see ste_backward). Parameters and errors of quantize_activations.
 template <real_element T>
 matrix<float> quantize_ste(const T* data, std::span<const std::size_t> shape, const activation_config& config = {}) {
   return compat::dequantize_activations(compat::quantize_activations(data, shape, config));
@@ -128,8 +129,8 @@ matrix<float> quantize_ste(const T* data, std::initializer_list<std::size_t> sha
 /// @param group  inputs that share a scale; must divide in
 /// @return trits and scales, ready to pack
 ///
-/// Differs: quantize_absmean sums in double, rounds ties to even, gives a zero slice gamma 0, allows a short last group and
-///          refuses what is not finite; here NaN becomes 0 and an infinity an infinite scale.
+/// Differs: quantize_absmean sums in double, rounds ties to even, gives a zero slice gamma 0, allows a short last group
+///          and refuses what is not finite; here NaN becomes 0 and an infinity an infinite scale.
 /// Errors:  shape_error when group does not divide in; range_error when it is 0.
 template <real_matrix W>
 quantized_matrix quantize_weights(const W& w, std::size_t group = 64) {

@@ -8,16 +8,16 @@
 
 namespace tern::inline v0_1 {
 
-/// Where a quotient halfway between two codes goes: to the even one, as rint and every vector instruction do, or away from
-/// zero, as C's and Rust's round do.
+/// Where a quotient halfway between two codes goes: to the even one, as rint and every vector instruction do, or away
+/// from zero, as C's and Rust's round do.
 enum class rounding : std::uint8_t { half_even, half_away };
 
 }  // namespace tern::inline v0_1
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
 
-/// The product a * b, rounded, also where it meets a sum: compilers contract a * b + c to an fma, across statements, casts and
-/// intrinsics, but not across a register that they cannot see into.
+/// The product a * b, rounded, also where it meets a sum: compilers contract a * b + c to an fma, across statements,
+/// casts and intrinsics, but not across a register that they cannot see into.
 template <std::floating_point Real>
 Real mul_rn(Real a, Real b) {
 #if defined(TERN_X86)
@@ -35,8 +35,9 @@ Real mul_rn(Real a, Real b) {
 }
 
 /// rint(x) for |x| <= 2^22, where std::rint would be a call: x + 1.5 * 2^23 lies in [2^23, 2^24), where floats are the
-/// integers, so the sum is x rounded to the nearest, and to the even one on a tie because 1.5 * 2^23 is even; the difference
-/// is exact. (-0.0 comes back as +0.0.) x must not be a bare product, which could be fused with the sum: see mul_rn.
+/// integers, so the sum is x rounded to the nearest, and to the even one on a tie because 1.5 * 2^23 is even; the
+/// difference is exact. (-0.0 comes back as +0.0.) x must not be a bare product, which could be fused with the sum: see
+/// mul_rn.
 inline float nearest_even(float x) {
   constexpr float shift = 0x1.8p23f;
   return (x + shift) - shift;
@@ -48,8 +49,8 @@ inline float nearest_away(float x) {
   return rest >= 0.5f ? whole + 1 : rest <= -0.5f ? whole - 1 : whole;
 }
 
-/// x to the nearest code of [-limit, limit]. Clamping comes first, which changes nothing since limit is an integer, and keeps
-/// x within the range of the roundings; limit <= 2^22. No NaN.
+/// x to the nearest code of [-limit, limit]. Clamping comes first, which changes nothing since limit is an integer, and
+/// keeps x within the range of the roundings; limit <= 2^22. No NaN.
 inline std::int32_t nearest_code(float x, std::int32_t limit, rounding ties = rounding::half_even) {
   const auto bound = static_cast<float>(limit);
   x = x < -bound ? -bound : x > bound ? bound : x;

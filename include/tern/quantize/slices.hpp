@@ -76,14 +76,15 @@ void for_each_slice(const basic_quantized_matrix<Code>& q, const Executor& ex, F
 template <class Code>
 slice slice_of(const basic_quantized_matrix<Code>& q, matrix_view<const float> w, std::size_t row, std::size_t group) {
   const std::size_t begin = group * q.group_inputs();
-  return {matrix_view<const float>(w.data() + row * w.row_stride() + begin, q.granularity.rows_share() ? q.rows : 1,
+  const std::size_t offset = q.rows == 0 ? 0 : row * w.row_stride() + begin;  // nothing may be added to a null pointer
+  return {matrix_view<const float>(w.data() + offset, q.granularity.rows_share() ? q.rows : 1,
                                    detail::lesser(q.group_inputs(), q.cols - begin), w.row_stride()),
           row, begin};
 }
 template <class Code>
 matrix_view<Code> codes_of(basic_quantized_matrix<Code>& q, std::size_t plane, std::size_t row, std::size_t group) {
   const std::size_t begin = group * q.group_inputs();
-  return {q.code_row(plane, row) + begin, q.granularity.rows_share() ? q.rows : 1,
+  return {q.rows == 0 ? nullptr : q.code_row(plane, row) + begin, q.granularity.rows_share() ? q.rows : 1,
           detail::lesser(q.group_inputs(), q.cols - begin), q.cols};
 }
 

@@ -9,8 +9,8 @@
 
 namespace tern::inline v0_1 {
 
-/// How absmax computes a code from w, am = max |w| and Q = 2^(bits - 1) - 1. In float the three differ on about one value in
-/// a million (for weights born in bfloat16, one in 4000), by one code; the stored scale is am / Q in all of them.
+/// How absmax computes a code from w, am = max |w| and Q = 2^(bits - 1) - 1. In float the three differ on about one in
+/// a million weights (of those born in bfloat16 on one in 4000), by one code. The stored scale is am / Q in all of them.
 enum class expression : std::uint8_t {
   divide,     // w / (am / Q)
   normalise,  // (w / am) * Q
@@ -106,8 +106,8 @@ slice_scale zero_point_slice(matrix_view<const float> w, matrix_view<Code> codes
   return {step.scale, step.zero + shift};
 }
 
-/// The sum of (w - code * scale)^2 over a slice, in double, rows ascending; or, once it has reached `most`, any part of it
-/// that has: sums of squares never fall, so such a scale is no better.
+/// The sum of (w - code * scale)^2 over a slice, in double, rows ascending; or, once it has reached `most`, any part of
+/// it that has: sums of squares never fall, so such a scale is no better.
 inline double squared_error(matrix_view<const float> w, float scale, std::int32_t limit, double most) {
   const auto bound = static_cast<float>(limit);
   const auto step = static_cast<double>(scale);
@@ -150,7 +150,9 @@ slice_scale mse_slice(matrix_view<const float> w, matrix_view<Code> codes, unsig
 
 namespace tern::inline v0_1::inline TERN_TU {
 
-/// Quantises weights symmetrically: scale = max |w| / Q with Q = 2^(bits - 1) - 1, code = round(w / scale) within [-Q, Q].
+/// Quantises weights symmetrically, by the largest magnitude:
+///
+///     Q = 2^(bits - 1) - 1;  scale = max |w| / Q;  code = round(w / scale), within [-Q, Q]
 ///
 /// @tparam Code        std::int8_t, or std::int16_t for 9 to 16 bits
 /// @param w            [N x K] real matrix: tern's or Eigen's
@@ -182,16 +184,16 @@ basic_quantized_matrix<Code> quantize_absmax(const M& w, granularity granularity
 ///     scale = (most - least) / (2^bits - 1);  zero = lowest - rint(least / scale)
 ///     code = clamp(rint(w / scale) + zero, lowest, lowest + 2^bits - 1)
 ///
-/// with lowest = -2^(bits - 1) in int8 and 0 in uint8: the same codes, 2^(bits - 1) higher. An all-zero slice: scale 1, every
-/// code the zero point, 0 in int8.
+/// with lowest = -2^(bits - 1) in int8 and 0 in uint8: the same codes, 2^(bits - 1) higher. An all-zero slice: scale 1,
+/// every code the zero point, 0 in int8.
 ///
 /// @tparam Code        std::int8_t (what products take) or std::uint8_t
 /// @param w            [N x K] real matrix: tern's or Eigen's
 /// @param granularity  what shares a scale and a zero point
 /// @param options      bits, 2 to 8
 /// @param ex           who runs the slices; results never depend on it
-/// Errors: range_error naming row and column of a NaN or infinity, when most - least overflows float, or when the bits do not
-///         fit Code.
+/// Errors: range_error naming row and column of a NaN or infinity, when most - least overflows float, or when the bits
+///         do not fit Code.
 template <class Code = std::int8_t, real_matrix M, executor Executor = serial_executor>
 basic_quantized_matrix<Code> quantize_zero_point(const M& w, granularity granularity = per_channel,
                                                  const code_options& options = {}, const Executor& ex = {}) {
@@ -212,8 +214,11 @@ basic_quantized_matrix<Code> quantize_zero_point(const M& w, granularity granula
   return q;
 }
 
-/// Quantises weights symmetrically with the clip of least squared error: of the clips c = am i / 100, i = 1 .. 100, am = max |w|
-/// of the slice, the one that minimises sum (w - code * scale)^2 with scale = c / Q and code = clamp(rint(w / scale), -Q, Q).
+/// Quantises weights symmetrically with the clip of least squared error, searched in hundredths of am = max |w|:
+///
+///     Q = 2^(bits - 1) - 1;  code_c(w) = clamp(rint(w / (c / Q)), -Q, Q)
+///     c = argmin over am i / 100, i = 1 .. 100, of sum (w - code_c(w) * c / Q)^2;  scale = c / Q
+///
 /// The larger clip wins a tie.
 ///
 /// @tparam Code        std::int8_t, or std::int16_t for 9 to 16 bits
@@ -238,17 +243,21 @@ basic_quantized_matrix<Code> quantize_mse(const M& w, granularity granularity = 
       ex);
 }
 
-/// Quantises weights symmetrically with clips that were calibrated elsewhere, one for each slice: scale = clip / Q,
-/// code = clamp(rint(w / scale), -Q, Q). What is beyond its clip saturates.
+/// Quantises weights symmetrically with clips that were calibrated elsewhere, one for each slice:
+///
+///     Q = 2^(bits - 1) - 1;  scale = clip / Q;  code = clamp(rint(w / scale), -Q, Q)
+///
+/// What is beyond its clip saturates.
 ///
 /// @tparam Code        std::int8_t, or std::int16_t for 9 to 16 bits
 /// @param w            [N x K] real matrix: tern's or Eigen's
-/// @param clips        in the order of the scales: [1] per tensor, [N] per channel, [N x groups], [K] per input; real units
+/// @param clips        real units, in the order of the scales: [1] per tensor, [N] per channel, [N x groups] or [K]
 /// @param granularity  what shares a clip
 /// @param options      bits: Q = 2^(bits - 1) - 1
 /// @param ex           who runs the slices; results never depend on it
-/// Errors: shape_error when there is not one clip for each slice; range_error for a clip that is negative or not finite, naming
-///         row and column of a NaN or infinity, or when the bits do not fit Code. A clip below 2^-100 makes a zero slice.
+/// Errors: shape_error when there is not one clip for each slice; range_error for a clip that is negative or not
+///         finite, naming row and column of a NaN or infinity, or when the bits do not fit Code. A clip below 2^-100
+///         makes a zero slice.
 template <class Code = std::int8_t, real_matrix M, executor Executor = serial_executor>
 basic_quantized_matrix<Code> quantize_clipped(const M& w, std::span<const float> clips, granularity granularity,
                                               const code_options& options = {}, const Executor& ex = {}) {
