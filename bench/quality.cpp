@@ -65,7 +65,7 @@ int print_quality(std::size_t rows) {
 void print_cost() {
   std::puts("\n4096 x 4096, groups of 128, two planes: seconds");
   const auto w = quality::weights(4096, tern::weight_distribution::gauss);
-  for (const std::size_t threads : {1, 2}) {
+  for (const std::size_t threads : {std::size_t{1}, std::size_t{2}}) {
     const thread_executor ex{threads};
     tern::decompose_options options{.planes = 2, .granularity = tern::per_group(128)};
     const double greedy = seconds([&] { tern::decompose(w, options, ex); });

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /// The signal-to-noise ratios that the quantizers of weights are held to: reference values, and what measures them.
 ///
-/// The reference was computed once by an independent implementation in Python (numpy 1.24, its own random weights), so a few
-/// hundredths of a dB of difference are the sample's; with the heavy tails of Student's t some tenths.
+/// The reference was computed once by an independent implementation in Python (numpy 1.24, its own random weights), so
+/// a few hundredths of a dB of difference are the sample's; with the heavy tails of Student's t some tenths.
 #pragma once
 
 #include <functional>
@@ -214,8 +214,8 @@ inline std::vector<entry> reference() {
   return entries;
 }
 
-/// The weights that an entry is measured on: rows of 4096. Of Laplace's samples one with tails like the reference's, whose 16 to
-/// 64 rows for several planes lie 0.1 dB above the mean of many.
+/// The weights that an entry is measured on: rows of 4096. Of Laplace's samples one with tails like the reference's,
+/// whose 16 to 64 rows for several planes lie 0.1 dB above the mean of many.
 inline tern::matrix<float> weights(std::size_t rows, weight_distribution d) {
   constexpr std::uint64_t seeds[] = {1, 9, 1};
   return tern::synthetic_weights(rows, 4096, d, seeds[static_cast<std::size_t>(d)]);

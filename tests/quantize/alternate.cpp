@@ -107,7 +107,8 @@ TEST_CASE("alternation: never above its start, and a fixed point", "[quantize]")
     const auto found = alternate.run(sorted, start);
     const double slack = 1e-12 * (sorted.sum_of_squares() + 1);
     const double error = nearest_error(w, found.gamma, planes);
-    // What it says is what it found, for the assignment before the last refit: the nearest levels are as good or better.
+    // What it says is what it found, for the assignment before the last refit: the nearest levels are as good or
+    // better.
     grew += error > nearest_error(w, start, planes) + slack;
     wrong += error > found.error + slack;
     // Where values or levels are equal, another choice among the same may lead on.
@@ -158,7 +159,8 @@ TEST_CASE("assignment: the nearest level, the lower one at ties, the first c of 
 
     std::size_t wrong = 0;
     for (std::size_t i = 0; i < 40; ++i) {
-      // All c in lexicographic order: the first one strictly better, where lower levels are better at the same distance.
+      // All c in lexicographic order: the first one strictly better, where lower levels are better at the same
+      // distance.
       std::vector<int> best;
       double best_distance = std::numeric_limits<double>::infinity(), best_level = 0;
       std::vector<int> c(planes, -1);

@@ -267,7 +267,9 @@ TEST_CASE("decompose: one alternating plane is the ternary optimum", "[quantize]
     const auto optimum = tern::quantize_ternary(w, tern::ternary_optimum{}, g);
     const auto q = tern::decompose(w, {.planes = 1, .granularity = g, .method = decompose_method::alternating});
     CHECK(q.codes == optimum.codes);
-    CHECK(q.scales == optimum.scales);
+    REQUIRE(q.scales.size() == optimum.scales.size());
+    for (std::size_t i = 0; i < q.scales.size(); ++i)  // sums in another order
+      CHECK(std::fabs(q.scales[i] - optimum.scales[i]) <= 2e-7f * optimum.scales[i]);
   }
 }
 
@@ -330,12 +332,12 @@ TEST_CASE("decompose: the same bits on every machine", "[quantize]") {
   // From g++ 12 -O1; every compiler and flag must agree, -march=native and -ffp-contract=fast too.
   std::uint64_t fnv = 0xcbf29ce484222325u;
   for (const auto distribution : {tern::weight_distribution::gauss, tern::weight_distribution::student_t4})
-    for (const std::size_t planes : {2, 3, 4})
+    for (const std::size_t planes : {std::size_t{2}, std::size_t{3}, std::size_t{4}})
       for (auto options : all_methods(planes)) {
         options.granularity = tern::per_group(100);
         fnv = hash(tern::decompose(tern::synthetic_weights(6, 256, distribution, 7), options), fnv);
       }
-  CHECK(fnv == 0x1u);
+  CHECK(fnv == 0x00c94bdc93bd47cdu);
 }
 
 TEST_CASE("decompose: the fewest planes that reach a target", "[quantize]") {

@@ -10,7 +10,8 @@ TEST_CASE("quality: no method is below its reference", "[quantize]") {
   const auto distribution =
       GENERATE(weight_distribution::gauss, weight_distribution::laplace, weight_distribution::student_t4);
   const auto w = quality::weights(64, distribution);
-  // Of 64 rows instead of 512: their largest weights are luck, more so with heavier tails and one scale for a whole row.
+  // Of 64 rows instead of 512: their largest weights are luck, more so with heavier tails and one scale for a whole
+  // row.
   const double sampling = distribution == weight_distribution::gauss     ? 0.05
                           : distribution == weight_distribution::laplace ? 0.15
                                                                          : 0.6;

@@ -72,7 +72,7 @@ TEST_CASE("trit code: the code with the least error over the matrix", "[quantize
   const auto distribution =
       GENERATE(weight_distribution::gauss, weight_distribution::laplace, weight_distribution::student_t4);
   const auto w = tern::synthetic_weights(16, 512, distribution, 2);
-  for (const std::size_t planes : {2, 3}) {
+  for (const std::size_t planes : {std::size_t{2}, std::size_t{3}}) {
     const auto q = tern::quantize_trit_code(w, {.planes = planes, .granularity = tern::per_group(128)});
     CHECK(q.code.planes() == planes);
     double least = std::numeric_limits<double>::infinity();
@@ -119,7 +119,7 @@ TEST_CASE("trit code: progress and cancellation", "[quantize]") {
 
 TEST_CASE("trit code: what is refused", "[quantize]") {
   auto w = tern::synthetic_weights(2, 8, weight_distribution::gauss, 1);
-  for (const std::size_t planes : {0, 1, 4})
+  for (const std::size_t planes : {std::size_t{0}, std::size_t{1}, std::size_t{4}})
     CHECK_THROWS_AS(tern::quantize_trit_code(w, {.planes = planes}), tern::range_error);
   CHECK_THROWS_WITH(tern::quantize_trit_code(w, {.planes = 4}), "quantize_trit_code: codes have 2 or 3 planes, not 4");
   for (const auto code :
@@ -140,4 +140,16 @@ TEST_CASE("trit code: extreme sizes of weights", "[quantize]") {
     const auto q = tern::quantize_trit_code(w, {.planes = 3});
     for (const float d : q.scales) CHECK((d > 0 && d <= std::numeric_limits<float>::max()));
   }
+}
+
+TEST_CASE("trit code: the same bits on every machine", "[quantize]") {
+  std::uint64_t fnv = 0xcbf29ce484222325u;
+  for (const auto distribution : {weight_distribution::gauss, weight_distribution::student_t4})
+    for (const std::size_t planes : {std::size_t{2}, std::size_t{3}}) {
+      const auto w = tern::synthetic_weights(6, 256, distribution, 7);
+      const auto q = tern::quantize_trit_code(w, {.planes = planes, .granularity = tern::per_group(100)});
+      for (const std::int8_t code : q.codes) fnv = (fnv ^ static_cast<std::uint8_t>(code)) * 0x100000001b3u;
+      for (const float d : q.scales) fnv = (fnv ^ std::bit_cast<std::uint32_t>(d)) * 0x100000001b3u;
+    }
+  CHECK(fnv == 0x04af22c5dd554d0fu);
 }

@@ -118,7 +118,8 @@ void decompose_greedily(quantized_matrix& q, matrix_view<const float> w, rule_re
 inline constexpr std::int32_t balanced_code[most_joint_planes] = {81, 27, 9, 3, 1};
 inline const std::int32_t* balanced_code_of(std::size_t planes) { return balanced_code + most_joint_planes - planes; }
 
-/// Balanced ternary: code = clamp(rint(w / d), -M, M), M = (3^planes - 1) / 2; the trits are the digits of code + M less 1.
+/// Balanced ternary: code = clamp(rint(w / d), -M, M), M = (3^planes - 1) / 2; the trits are the digits of code + M
+/// less 1.
 template <executor Executor, class Progress>
 void decompose_balanced(quantized_matrix& q, matrix_view<const float> w, const Executor& ex,
                         progress_meter<Progress>& meter) {
@@ -221,24 +222,26 @@ namespace tern::inline v0_1::inline TERN_TU {
 ///
 ///     greedy:  R_1 = W;   (T_p, gamma_p) = rule(R_p);   R_(p+1) = R_p - gamma_p T_p
 ///
-/// and the other methods from there: see decompose_method. decompose(w, {.planes = k}) is greedy absmean, BitNet's quantiser applied to
-/// residuals; .method = decompose_method::alternating is what to use for quality.
+/// and the other methods from there: see decompose_method. decompose(w, {.planes = k}) is greedy absmean, BitNet's
+/// quantiser applied to residuals; .method = decompose_method::alternating is what to use for quality.
 ///
 /// @param w         [N x K] real matrix: tern's or Eigen's
 /// @param rule      a ternary_rule of your own, or ternary_optimum with importances, in place of options.base
 /// @param options   planes, what shares a gamma, method, early stop
 /// @param ex        who works on the slices; the result does not depend on it
-/// @param progress  told (done, total) in slices, may cancel: see progress_callback. With a target, total counts the slices of
-///                  as many decompositions as there are planes, and what is not needed is done at once
+/// @param progress  told (done, total) in slices, may cancel: see progress_callback. With a target, total counts the
+///                  slices of as many decompositions as there are planes, and what is not needed is done at once
 ///
-/// Exactness: the same on every machine. Greedy rounds the residual to float once a plane; its error never grows from plane to
-///            plane for the rules of tern. Joint fits work in double and round gammas to float before the last assignment.
-/// Cost:      greedy O(planes N K). Alternating O(3^planes log n) a pass and slice of n weights, some 10 passes from each start:
-///            see bench/quality.cpp.
-/// Errors:    range_error when planes is 0 (or above 5 but for greedy), when the target is NaN or minus infinity, naming row
-///            and column of a NaN or infinity; what rule.check throws; cancelled_error when progress returned false.
-/// Source:    greedy: residual minimisation with BitNet's rule. Alternating: Lloyd's algorithm on levels c . gamma; the same
-///            step with ridge regression is PTQTP, arXiv:2509.16989.
+/// Exactness: the same on every machine. Greedy rounds the residual to float once a plane; its error never grows from
+///            plane to plane for the rules of tern. Joint fits work in double and round gammas to float before the last
+///            assignment.
+/// Cost:      greedy O(planes N K). Alternating O(3^planes log n) a pass and slice of n weights, some 10 passes from
+///            each start: see bench/quality.cpp.
+/// Errors:    range_error when planes is 0 (or above 5 but for greedy), when the target is NaN or minus infinity,
+///            naming row and column of a NaN or infinity; what rule.check throws; cancelled_error when progress
+///            returned false.
+/// Source:    greedy: residual minimisation with BitNet's rule. Alternating: Lloyd's algorithm on levels c . gamma; the
+///            same step with ridge regression is PTQTP, arXiv:2509.16989.
 template <real_matrix M, executor Executor = serial_executor, progress_callback Progress = no_progress>
 quantized_matrix decompose(const M& w, const decompose_options& options = {}, const Executor& ex = {},
                            Progress progress = {}) {

@@ -39,8 +39,8 @@ class nearest_level {
   std::size_t count_ = 0, first_step_ = 0;
 };
 
-/// Gives each weight of a slice the trits of the nearest of the levels c . gamma, c in {-1, 0, 1}^planes; the lower one where
-/// two are as near, the first c in lexicographic order where levels are equal. A plane of gamma 0 gets no trits.
+/// Gives each weight of a slice the trits of the nearest of the levels c . gamma, c in {-1, 0, 1}^planes; the lower one
+/// where two are as near, the first c in lexicographic order where levels are equal. A plane of gamma 0 gets no trits.
 /// @param trits  [planes] views of the shape of w
 inline void assign_trits(matrix_view<const float> w, const float* gamma, std::size_t planes,
                          const matrix_view<std::int8_t>* trits) {

@@ -8,8 +8,8 @@
 
 namespace tern::inline v0_1 {
 
-/// What a quantizer reports to: progress(done, total), in slices; returning false cancels. It is called from the executor's
-/// threads, never by two at once, with `done` ascending, and at last with done == total. It must not throw.
+/// What a quantizer reports to: progress(done, total), in slices; returning false cancels. It is called from the
+/// executor's threads, never by two at once, with `done` ascending, and at last with done == total. It must not throw.
 template <class P>
 concept progress_callback = requires(P& progress, std::size_t done, std::size_t total) {
   { progress(done, total) } -> std::same_as<bool>;
@@ -24,8 +24,8 @@ struct no_progress {
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
 
-/// Counts finished slices for a callback. No thread waits for another: who finds the callback busy leaves its slice to the
-/// next report, and finish() makes the last one.
+/// Counts finished slices for a callback. No thread waits for another: who finds the callback busy leaves its slice to
+/// the next report, and finish() makes the last one.
 template <progress_callback Progress>
 class progress_meter {
  public:

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-/// The joint refit: the best gammas for given planes. w ~ sum_p gamma_p T_p with the trits fixed is linear least squares,
+/// The joint refit: the best gammas for given planes. w ~ sum_p gamma_p T_p with the trits fixed is least squares,
 ///
 ///     G gamma = b,   G_ij = <T_i, T_j>,   b_i = <T_i, w>
 ///
-/// five equations at most. Planes that depend on each other (equal ones, empty ones) make G singular; then gamma is the solution of
-/// least norm, so that an empty plane has gamma 0. A pivoted Cholesky factorisation in a fixed order of operations, so that
-/// the gammas are the same on every machine; every product that meets a sum goes through std::fma.
+/// five equations at most. Planes that depend on each other (equal ones, empty ones) make G singular; then gamma is the
+/// solution of least norm, so that an empty plane has gamma 0. A pivoted Cholesky factorisation in a fixed order of
+/// operations, so that the gammas are the same on every machine; every product that meets a sum goes through std::fma.
 #pragma once
 
 #include <array>
@@ -25,11 +25,11 @@ struct normal_equations {
   plane_values b{};
 };
 
-/// x = A^+ b for the upper left planes x planes of a symmetric positive semidefinite A; eigenvalues are taken for zero where
-/// the factorisation meets pivots below 1e-10 of the largest diagonal element.
+/// x = A^+ b for the upper left planes x planes of a symmetric positive semidefinite A; eigenvalues are taken for zero
+/// where the factorisation meets pivots below 1e-10 of the largest diagonal element.
 ///
-/// A = L L^T with L of `rank` columns. Of full rank: two triangular systems. Otherwise A^+ = L (L^T L)^-2 L^T, where L^T L has
-/// full rank.
+/// A = L L^T with L of `rank` columns. Of full rank: two triangular systems. Otherwise A^+ = L (L^T L)^-2 L^T, where
+/// L^T L has full rank.
 inline plane_values solve_normal(const normal_equations& equations, std::size_t planes) {
   std::array<plane_values, most_joint_planes> rest = equations.g, l{};
   std::array<std::size_t, most_joint_planes> pivots{};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-/// The magnitudes of a slice in ascending order with their prefix sums: what makes a pass over a slice cost one binary search a
-/// threshold. "How many magnitudes lie between two thresholds, and what is their sum" is two searches and two differences.
+/// The magnitudes of a slice in ascending order with their prefix sums: what makes a pass over a slice cost one binary
+/// search a threshold. "How many magnitudes lie between two thresholds, and what is their sum" is two searches and two
+/// differences.
 #pragma once
 
 #include <cmath>
@@ -10,8 +11,8 @@
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
 
-/// Sorts words by their 32 bits from low_bit upwards, stably: four counting passes of eight bits, but for those in which all
-/// words are equal. Bit patterns of magnitudes order as the magnitudes do.
+/// Sorts words by their 32 bits from low_bit upwards, stably: four counting passes of eight bits, but for those in
+/// which all words are equal. Bit patterns of magnitudes order as the magnitudes do.
 /// @param items, spare  [count]; the order is in items
 template <class Word>
 void radix_sort(Word* items, Word* spare, std::size_t count, int low_bit) {
@@ -82,8 +83,8 @@ std::size_t slice_size(const basic_quantized_matrix<Code>& q) {
   return (q.granularity.rows_share() ? q.rows : 1) * detail::lesser(q.group_inputs(), q.cols);
 }
 
-/// Calls f(scratch, i, row, group) for each slice, as for_each_slice does, until the meter is cancelled. Each part of the work
-/// has a Scratch of its own, made by Scratch(args...) on the calling thread.
+/// Calls f(scratch, i, row, group) for each slice, as for_each_slice does, until the meter is cancelled. Each part of
+/// the work has a Scratch of its own, made by Scratch(args...) on the calling thread.
 template <class Scratch, executor Executor, class Code, class Progress, class F, class... Args>
 void for_each_slice_with(const basic_quantized_matrix<Code>& q, const Executor& ex, progress_meter<Progress>& meter,
                          F&& f, const Args&... args) {

@@ -56,9 +56,10 @@ inline fitted_gammas refit(matrix_view<const float> w, const matrix_view<std::in
 
 /// The integer codes whose gammas, at their best step, the multistart begins with; the first `planes` numbers of each.
 ///
-/// How they were found: from 400 random starts on each of 90 slices (groups of 128 and rows of 4096; Gauss, Laplace, Student's t
-/// with 4 degrees) the best gammas were rounded to integer ratios, and from that pool the codes were chosen one at a time, each
-/// the one that raises the mean SNR most over 396 other slices. In dB on those, greedy starts included:
+/// How they were found: from 400 random starts (k = 5: 300) on each of 90 slices (groups of 128 and rows of 4096;
+/// Gauss, Laplace, Student's t with 4 degrees) the best gammas were rounded to integer ratios, and from that pool the
+/// codes were chosen one at a time, each the one that raises the mean SNR most over 396 other slices. In dB on those,
+/// greedy starts included:
 ///
 ///                                gauss g128   row  laplace g128   row    t4 g128   row
 ///     k = 3  greedy starts only       24.55 24.29         23.13 21.74      21.98 18.39

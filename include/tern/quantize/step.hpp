@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-/// The best step of integer levels: w ~ d q with q from a fixed set of integers that is symmetric about 0. What integer plane
-/// codes and balanced ternary planes are fitted by.
+/// The best step of integer levels: w ~ d q with q from a fixed set of integers that is symmetric about 0. What integer
+/// plane codes and balanced ternary planes are fitted by.
 ///
-/// Given d, each magnitude takes its nearest level; given the levels, d = <w,q> / <q,q>, and the error is
-/// ||w||^2 - <w,q>^2 / <q,q> (Lloyd's iteration with one parameter; no step increases the error). It ends in a local optimum,
-/// so it starts from the best of a scan: the largest magnitude on the largest level, and from there down in steps of 8 percent
-/// until the largest level stands at half the root mean square.
+/// Given d, each magnitude takes its nearest level; given the levels, d = <w,q> / <q,q>, and the error is ||w||^2 less
+/// <w,q>^2 / <q,q> (Lloyd's iteration with one parameter; no step increases the error). It ends in a local optimum,
+/// so it starts from the best of a scan: the largest magnitude on the largest level, and from there down in steps of 8
+/// percent until the largest level stands at half the root mean square.
 #pragma once
 
 #include <tern/quantize/refit.hpp>

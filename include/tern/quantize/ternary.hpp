@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT
-/// Weights to trits, one gamma for each slice: rules, and quantize_ternary, which applies one to every slice of a matrix.
+/// Weights to trits, one gamma for each slice: rules, and quantize_ternary, which applies one to a whole matrix.
 ///
-/// | concept      | a type R satisfies it when                                                     | instances               |
-/// |--------------|--------------------------------------------------------------------------------|-------------------------|
-/// | ternary_rule | rule(w, first_input, trits) -> gamma, const and callable from several threads: | absmean, twn,           |
-/// |              | w a slice of a matrix of finite floats, first_input the input of its first     | ternary_absmax,         |
-/// |              | column, trits of the shape of w, all 0 at the call; writes -1, 0 or +1 each.   | ternary_optimum         |
-/// |              | Optional: rule.check(inputs) throws what is wrong with it for rows so long     |                         |
+/// | concept      | a type R satisfies it when                                                | instances        |
+/// |--------------|---------------------------------------------------------------------------|------------------|
+/// | ternary_rule | rule(w, first_input, trits) -> gamma, const, callable from several        | absmean, twn,    |
+/// |              | threads: w a slice of a matrix of finite floats, first_input the input of | ternary_absmax,  |
+/// |              | its first column, trits of the shape of w and all 0; writes -1, 0 or +1.  | ternary_optimum  |
+/// |              | Optional: rule.check(inputs) throws what is wrong for rows so long        |                  |
 ///
 /// The rules, with their sums in double in ascending order, rounded once:
 ///
 ///     absmean          gamma = mean |w|;  t = clamp(rint(w / gamma), -1, 1)                       BitNet b1.58
-///     twn              D = 0.7 mean |w|;  t = sgn(w) [|w| > D];  gamma = mean of the kept |w|     ternary weight networks
+///     twn              D = 0.7 mean |w|;  t = sgn(w) [|w| > D];  gamma = mean of the kept |w|     Ternary Weight Nets
 ///     ternary_absmax   gamma = max |w|;   t = rint(w / gamma)                                     int2
 ///     ternary_optimum  gamma and t minimise sum h (w - gamma t)^2
 ///
@@ -88,9 +88,9 @@ inline float twn_slice(matrix_view<const float> w, matrix_view<std::int8_t> trit
   return static_cast<float>(sum / kept);
 }
 
-/// With the support {|w| >= a} the best gamma is A / B, A = sum h |w|, B = sum h, and lowers the error by A^2 / B: take magnitudes
-/// in descending order, all of equal size at once, and keep the first largest gain. That equal ones go together costs nothing:
-/// at the optimum all that is kept is beyond gamma / 2, all that is dropped below.
+/// With the support {|w| >= a} the best gamma is A / B, A = sum h |w|, B = sum h, and lowers the error by A^2 / B: take
+/// magnitudes in descending order, all of equal size at once, and keep the first largest gain. That equal ones go
+/// together costs nothing: at the optimum all that is kept is beyond gamma / 2, all that is dropped below.
 /// @param importance  [inputs of the matrix], or empty for equal ones
 inline float ternary_optimum_slice(matrix_view<const float> w, std::span<const float> importance,
                                    std::size_t first_input, matrix_view<std::int8_t> trits) {
@@ -154,8 +154,9 @@ struct ternary_absmax {
   }
 };
 
-/// The least squares optimum over all gammas and trits, exact up to the rounding of sums: minimises sum_j h_j (w_j - gamma t_j)^2,
-/// h the importance of each input, 1 if none is given; mean squares of the activations are usual.
+/// The least squares optimum over all gammas and trits, exact up to the rounding of sums: minimises
+/// sum_j h_j (w_j - gamma t_j)^2, h the importance of each input, 1 if none is given; mean squares of the activations
+/// are usual.
 ///
 ///     quantize_ternary(w, ternary_optimum{}, per_channel);
 ///     quantize_ternary(w, ternary_optimum{h}, per_group(128));      // h [K]

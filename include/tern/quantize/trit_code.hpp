@@ -11,7 +11,8 @@ namespace tern::inline v0_1 {
 struct trit_code_options {
   std::size_t planes = 2;  ///< 2 or 3
   tern::granularity granularity = per_channel;
-  /// The code to use, which then decides the planes too. Left out: the one of trit_codes_of_2 or _3 with the least error.
+  /// The code to use, which then decides the planes too. Left out: the one of trit_codes_of_2 or _3 with the least
+  /// error.
   trit_code code{};
 };
 
@@ -97,8 +98,8 @@ namespace tern::inline v0_1::inline TERN_TU {
 ///
 ///     W(n,k) ~ d(n, k's group) q(n,k),   q = sum_p c_p t_p
 ///
-/// For each candidate code and each slice the step is the best of a scan, taken to its fixed point d = <w,q> / <q,q>; the code with
-/// the least error over the matrix stays.
+/// For each candidate code and each slice the step is the best of a scan, taken to its fixed point d = <w,q> / <q,q>;
+/// the code with the least error over the matrix stays.
 ///
 ///     tern::quantize_trit_code(w, {.planes = 2});                           // one of (3,2) (7,5) (4,3) (3,1)
 ///     tern::quantize_trit_code(w, {.code = {{9, 5, 3}}});
@@ -111,8 +112,8 @@ namespace tern::inline v0_1::inline TERN_TU {
 ///
 /// Exactness: the same on every machine.
 /// Cost:      for each candidate some 30 passes of O(levels log n) over a slice of n weights.
-/// Errors:    range_error when planes is neither 2 nor 3, when the given code is not valid, naming row and column of a NaN or
-///            infinity; cancelled_error when progress returned false.
+/// Errors:    range_error when planes is neither 2 nor 3, when the given code is not valid, naming row and column of a
+///            NaN or infinity; cancelled_error when progress returned false.
 template <real_matrix M, executor Executor = serial_executor, progress_callback Progress = no_progress>
 quantized_trit_code quantize_trit_code(const M& w, const trit_code_options& options = {}, const Executor& ex = {},
                                        Progress progress = {}) {
