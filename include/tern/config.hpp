@@ -56,10 +56,10 @@ static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern need
 #endif
 
 #define TERN_INLINE inline __attribute__((always_inline))
-#define TERN_INLINE_COPIES(type)                        \
-  TERN_INLINE type(const type&) = default;              \
-  TERN_INLINE type(type&&) noexcept = default;          \
-  TERN_INLINE type& operator=(const type&) = default;   \
+#define TERN_INLINE_COPIES(type)                          \
+  TERN_INLINE type(const type&) = default;                \
+  TERN_INLINE type(type&&) noexcept = default;            \
+  TERN_INLINE type& operator=(const type&) = default;     \
   TERN_INLINE type& operator=(type&&) noexcept = default; \
   TERN_INLINE ~type() = default
 #define TERN_NOINLINE __attribute__((noinline))

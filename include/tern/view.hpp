@@ -180,10 +180,10 @@ class matrix {
   const T& operator()(std::size_t r, std::size_t c) const { return data_[r * cols_ + c]; }
   T* row(std::size_t r) { return data_.data() + r * cols_; }
   const T* row(std::size_t r) const { return data_.data() + r * cols_; }
-  matrix_view<T> view() { return {data(), rows_, cols_}; }
-  matrix_view<const T> view() const { return {data(), rows_, cols_}; }
-  operator matrix_view<T>() { return view(); }
-  operator matrix_view<const T>() const { return view(); }
+  TERN_INLINE matrix_view<T> view() { return {data(), rows_, cols_}; }
+  TERN_INLINE matrix_view<const T> view() const { return {data(), rows_, cols_}; }
+  TERN_INLINE operator matrix_view<T>() { return view(); }
+  TERN_INLINE operator matrix_view<const T>() const { return view(); }
 
  private:
   std::size_t rows_ = 0;

@@ -26,6 +26,8 @@ struct distortion_result {
   double sparsity = 0;  // share of w_hat that is exactly zero
   double signal = 0;    // sum w^2
   double noise = 0;     // sum e^2; of a network, 10 log10 of the layers' summed signal by their summed noise
+
+  TERN_INLINE distortion_result() = default;
 };
 
 inline namespace TERN_TU {

@@ -194,7 +194,8 @@ class n6 : public detail::code_of_planes<3> {
   static constexpr std::size_t fold = 4;
   static constexpr std::size_t group_multiple = 16;
 
-  using code_of_planes::code_of_planes;
+  TERN_INLINE constexpr n6() = default;
+  TERN_INLINE constexpr explicit n6(const trit_code& code) : code_of_planes(code) {}
   TERN_INLINE static constexpr n6 from_state(std::span<const std::int8_t> c) { return n6(code_from(c)); }
 
   TERN_INLINE constexpr void encode(const std::int8_t* levels, std::uint8_t* out) const {
@@ -234,7 +235,8 @@ class b3_planes : public detail::code_of_planes<Planes> {
   static constexpr std::size_t fold = b3::fold;
   static constexpr std::size_t group_multiple = b3::group_multiple;
 
-  using base::base;
+  TERN_INLINE constexpr b3_planes() = default;
+  TERN_INLINE constexpr explicit b3_planes(const trit_code& code) : base(code) {}
   TERN_INLINE static constexpr b3_planes from_state(std::span<const std::int8_t> c) {
     return b3_planes(base::code_from(c));
   }
