@@ -54,7 +54,8 @@ TERN_INLINE ints load_bytes(const std::int8_t* at) { return {load512(at)}; }
 TERN_INLINE void store(float* at, const floats& a) { _mm512_storeu_ps(at, a.v); }
 TERN_INLINE void store(std::int32_t* at, const ints& a) { store512(at, a.v); }
 TERN_INLINE void store_half(std::uint16_t* at, const floats& a) {
-  avx2::store256(at, _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  // With a mask of ones: without one, g++ -O0 warns of a conversion in its own macro.
+  avx2::store256(at, _mm512_maskz_cvtps_ph(0xFFFF, a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 TERN_INLINE void store_bfloat16(std::uint16_t* at, const floats& a) {
   alignas(64) float lanes[panel_rows];
@@ -201,15 +202,17 @@ struct decoder<i2> {
       multiply_block(blocks + vector_bytes, x + block_inputs<i2>, sum + 4);
     }
     if (n != 0) multiply_block(blocks, x, sum);
-    __m512i all = load512(acc);
-    TERN_UNROLL for (std::size_t p = 0; p < 4; ++p) all =
-        _mm512_add_epi32(all, _mm512_srai_epi32(_mm512_add_epi32(sum[p], sum[p + 4]), static_cast<unsigned>(2 * p)));
-    store512(acc, all);
+    TERN_UNROLL for (std::size_t p = 0; p < 4; ++p) sum[p] = _mm512_add_epi32(sum[p], sum[p + 4]);
+    const __m512i low = _mm512_add_epi32(sum[0], _mm512_srai_epi32(sum[1], 2));
+    const __m512i high = _mm512_add_epi32(_mm512_srai_epi32(sum[2], 4), _mm512_srai_epi32(sum[3], 6));
+    store512(acc, _mm512_add_epi32(load512(acc), _mm512_add_epi32(low, high)));
   }
   TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
     const __m512i v = load512(block), flip = _mm512_set1_epi8(0x55), mask = _mm512_set1_epi8(3);
-    TERN_UNROLL for (std::size_t p = 0; p < 4; ++p)
-        store512(out + vector_bytes * p, flip_and_mask(_mm512_srli_epi16(v, static_cast<unsigned>(2 * p)), flip, mask));
+    store512(out, flip_and_mask(v, flip, mask));
+    store512(out + vector_bytes, flip_and_mask(_mm512_srli_epi16(v, 2), flip, mask));
+    store512(out + 2 * vector_bytes, flip_and_mask(_mm512_srli_epi16(v, 4), flip, mask));
+    store512(out + 3 * vector_bytes, flip_and_mask(_mm512_srli_epi16(v, 6), flip, mask));
   }
   TERN_INLINE void levels(const std::uint8_t* block, std::int8_t* out) const {
     alignas(64) std::uint8_t u[i2::fold * vector_bytes];
