@@ -26,6 +26,36 @@ TEST_CASE("distortion: by hand", "[quantize]") {
   CHECK(d.mse == 2.5);
   CHECK(d.snr_db == Approx(10).epsilon(1e-6));
   CHECK(d.relative_frobenius == Approx(std::sqrt(0.1)).epsilon(1e-6));
+  CHECK(d.signal == Approx(100).epsilon(1e-6));
+  CHECK(d.noise == 10);
+  CHECK(d.cosine == Approx((12 + 18 + 75) / std::sqrt(100.0 * (9 + 36 + 75))).epsilon(1e-6));
+  CHECK(d.sparsity == 0.25);
+}
+
+TEST_CASE("distortion: the cosine is blind to a common factor, and never beyond 1", "[quantize]") {
+  CHECK(tern::distortion(row({3, -4}), row({6, -8})).cosine == 1);
+  CHECK(tern::distortion(row({3, -4}), row({-3, 4})).cosine == -1);
+  CHECK(tern::distortion(row({3, -4}), row({4, 3})).cosine == 0);
+  for (int i = 1; i < 200; ++i) {
+    const float a = 0.1f * static_cast<float>(i), b = 1 / static_cast<float>(i);
+    const double cosine = tern::distortion(row({a, b, 1}), row({2 * a, 2 * b, 2})).cosine;
+    CHECK((cosine <= 1 && cosine > 1 - 1e-15));
+    CHECK(tern::distortion(row({a, b, 1}), row({-2 * a, -2 * b, -2})).cosine >= -1);
+  }
+}
+
+TEST_CASE("distortion: signal and noise of layers add up", "[quantize]") {
+  const auto first = tern::distortion(row({1, 2}), row({1, 1})), second = tern::distortion(row({3, 4}), row({3, 7}));
+  const auto both = tern::distortion(row({1, 2, 3, 4}), row({1, 1, 3, 7}));
+  CHECK(both.signal == first.signal + second.signal);
+  CHECK(both.noise == first.noise + second.noise);
+  CHECK(both.snr_db == 10 * std::log10((first.signal + second.signal) / (first.noise + second.noise)));
+}
+
+TEST_CASE("distortion: against the clipped tensor it would look well", "[quantize]") {
+  const auto original = row({1, -1, 1, -1, 100}), clipped = row({1, -1, 1, -1, 1}), w_hat = clipped;
+  CHECK(tern::distortion(clipped, w_hat).snr_db == infinity);
+  CHECK(tern::distortion(original, w_hat).snr_db < 0.2);
 }
 
 TEST_CASE("distortion: does not depend on the size of the data, unlike the seed's", "[quantize]") {
@@ -41,13 +71,27 @@ TEST_CASE("distortion: nothing differs", "[quantize]") {
     CHECK(d.mse == 0);
     CHECK(d.snr_db == infinity);
     CHECK(d.relative_frobenius == 0);
+    CHECK(d.cosine == 1);
+    CHECK(d.noise == 0);
   }
+  CHECK(tern::distortion(row({0, -0.0f}), row({-0.0f, 0})).sparsity == 1);
+  CHECK(tern::distortion(row({}), row({})).sparsity == 0);
 }
 
 TEST_CASE("distortion: of zeros by something", "[quantize]") {
   const auto d = tern::distortion(row({0, 0}), row({0, 1}));
   CHECK(d.snr_db == -infinity);
   CHECK(d.relative_frobenius == infinity);
+  CHECK(d.cosine == 0);
+  CHECK(d.signal == 0);
+}
+
+TEST_CASE("distortion: by zeros of something", "[quantize]") {
+  const auto d = tern::distortion(row({3, -4}), row({0, 0}));
+  CHECK(d.snr_db == 0);
+  CHECK(d.relative_frobenius == 1);
+  CHECK(d.cosine == 0);
+  CHECK(d.sparsity == 1);
 }
 
 TEST_CASE("distortion: NaN stays, wherever it is", "[quantize]") {
@@ -58,6 +102,7 @@ TEST_CASE("distortion: NaN stays, wherever it is", "[quantize]") {
     CHECK(std::isnan(d.mse));
     CHECK(std::isnan(d.snr_db));
     CHECK(std::isnan(d.relative_frobenius));
+    CHECK(std::isnan(d.cosine));
   }
 }
 

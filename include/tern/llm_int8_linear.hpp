@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT
+/// LLM.int8(): a linear layer that multiplies the few columns of x with outliers in float and all others in int8.
+///
+/// Activations of large language models have some features, the same in most tokens, that are a hundred times larger
+/// than the others. In one int8 scale per token these leave nothing for the rest; taken out, they leave int8 almost
+/// lossless.
+#pragma once
+
+#include <vector>
+
+#include <tern/linear.hpp>
+
+namespace tern::inline v0_1::inline TERN_TU {
+
+/// The columns of x with outliers: k such that |x(m,k)| >= threshold for some token m, ascending.
+///
+/// @param x          [M x K] real matrix: tern's or Eigen's
+/// @param threshold  at least 0, in the unit of x; with 0 every column is one, with infinity none
+/// Errors: range_error when the threshold is negative or NaN, or naming row and column of a NaN or infinity in x.
+template <real_matrix X>
+std::vector<std::size_t> outlier_columns(const X& x, float threshold) {
+  if (!(threshold >= 0)) detail::fail<range_error>({"outlier_columns: the threshold ", threshold, " is not >= 0"});
+  decltype(auto) rows = detail::row_major(x);
+  const detail::real_view<X> view = rows;
+  detail::check_finite("outlier_columns", view);
+  std::vector<bool> is_outlier(view.cols());
+  for (std::size_t m = 0; m < view.rows(); ++m)
+    for (std::size_t k = 0; k < view.cols(); ++k)
+      if (std::fabs(static_cast<float>(view(m, k))) >= threshold) is_outlier[k] = true;
+  std::vector<std::size_t> columns;
+  for (std::size_t k = 0; k < view.cols(); ++k)
+    if (is_outlier[k]) columns.push_back(k);
+  return columns;
+}
+
+}  // namespace tern::inline v0_1::inline TERN_TU
+
+namespace tern::inline v0_1::detail::inline TERN_TU {
+
+/// Some columns of packed int8 weights as packed weights of their own, with the same scales. `w` has one group and no
+/// zero points. Bytes are moved as they lie, without a detour through codes: columns stand 4 inputs to a block, see
+/// packed_matrix.hpp.
+template <executor Executor>
+packed_view<i8> gather_columns(const packed_view<i8>& w, std::span<const std::size_t> columns, aligned_bytes& storage,
+                               const Executor& ex) {
+  packed_format format = w.format();
+  format.cols = columns.size();
+  format.has_sums = false;  // they serve zero points of int8 activations
+  storage = aligned_bytes(packed_view<i8>::storage_bytes(format));
+  const packed_view<i8> gathered(storage, format);
+  std::byte* const out = storage.data();
+  const auto gather_panel = [&](std::size_t panel) {
+    std::byte* const blocks = out + panel * gathered.blocks() * block_bytes;
+    for (std::size_t j = 0; j < columns.size(); ++j) {
+      const std::uint8_t* from = w.codes(panel, 0) + columns[j] / quad_inputs * block_bytes + columns[j] % quad_inputs;
+      std::byte* const to = blocks + j / quad_inputs * block_bytes + j % quad_inputs;
+      for (std::size_t r = 0; r < panel_rows; ++r) to[quad_inputs * r] = std::byte{from[quad_inputs * r]};
+    }
+  };
+  if (w.panels() != 0) ex.parallel_for(w.panels(), gather_panel);
+  const std::size_t scale_rows = format.granularity.rows_share() ? 1 : w.panels();
+  const std::size_t at = gathered.panels() * gathered.blocks() * block_bytes;
+  if (w.panels() != 0) std::memcpy(out + at, w.scales(0, 0, 0), scale_rows * panel_rows * bytes_of(format.scales));
+  return gathered;
+}
+
+/// y = quantize(x) W^T + bias.
+template <isa_tag Isa, real_element T, class Y, executor Executor>
+void int8_product(Isa isa, matrix_view<const T> x, const packed_view<i8>& w, std::span<const float> bias, Y&& y,
+                  const Executor& ex) {
+  aligned_bytes workspace(activations_view::storage_bytes(x.rows(), x.cols()));
+  tern::matmul(isa, tern::quantize_activations(isa, x, workspace, ex), w, y, bias, ex);
+}
+
+/// What llm_int8_linear computes, on one instruction set.
+template <isa_tag Isa, real_element T, real_element Out, executor Executor>
+void llm_int8_product(Isa isa, matrix_view<const T> x, const packed_view<i8>& w, std::span<const float> bias,
+                      float threshold, matrix_view<Out> y, const Executor& ex) {
+  if (x.cols() != w.cols())
+    fail<shape_error>(
+        {"llm_int8_linear: x is ", x.rows(), "x", x.cols(), " but the layer takes ", w.cols(), " inputs"});
+  if (y.rows() != x.rows() || y.cols() != w.rows())
+    fail<shape_error>({"llm_int8_linear: y is ", y.rows(), "x", y.cols(), " but x W^T is ", x.rows(), "x", w.rows()});
+  const std::vector<std::size_t> columns = tern::outlier_columns(x, threshold);
+  if (columns.empty()) return int8_product(isa, x, w, bias, y, ex);
+
+  matrix<float> rest(x.rows(), x.cols()), outliers(x.rows(), columns.size());
+  for (std::size_t m = 0; m < x.rows(); ++m) {
+    for (std::size_t k = 0; k < x.cols(); ++k) rest(m, k) = static_cast<float>(x(m, k));
+    for (std::size_t j = 0; j < columns.size(); ++j) {
+      outliers(m, j) = rest(m, columns[j]);
+      rest(m, columns[j]) = 0.0f;
+    }
+  }
+  matrix<float> sum(x.rows(), w.rows()), outlier_sum(x.rows(), w.rows());
+  int8_product(isa, std::as_const(rest).view(), w, bias, sum, ex);
+  aligned_bytes storage;
+  tern::matmul(isa, outliers, gather_columns(w, columns, storage, ex), outlier_sum, {}, ex);
+  for (std::size_t m = 0; m < x.rows(); ++m)
+    for (std::size_t n = 0; n < w.rows(); ++n) y(m, n) = static_cast<Out>(sum(m, n) + outlier_sum(m, n));
+}
+
+}  // namespace tern::inline v0_1::detail::inline TERN_TU
+
+namespace tern::inline v0_1 {
+
+struct llm_int8_options {
+  float threshold = 6.0f;  // magnitudes from here on are outliers; in the unit of x
+};
+
+/// A linear map with int8 weights, one scale a channel, that keeps outlier columns of x out of the int8 product.
+///
+/// With O = outlier_columns(x, threshold), taken over the whole batch, x' = x with the columns O set to zero, and codes
+/// and scales of the weights quantised once over all columns (quantize_absmax, per channel):
+///
+///     (q, s) = quantize_activations(x')              a token of nothing but outliers has s = 1
+///     a(m,n) = float(sum_k q(m,k) code(n,k)) * scale(n)                 the sum exact, in int32
+///     o(m,n) = fold over k in O ascending, from +0, of fma(x(m,k), float(code(n,k)), o);   o = o * scale(n)
+///     y(m,n) = fl(bias ? fma(a, s(m), bias(n)) : a * s(m)) + o(m,n)
+///
+/// Where O is empty y is int8_linear's, bit for bit. The weights of outlier columns are the dequantised ones, as in
+/// bitsandbytes; float copies of all columns would cost four times the memory of the layer. (bitsandbytes zeroes only
+/// the outlier elements before it takes a token's maximum; without the whole columns the scale is never larger.)
+///
+/// A token's output depends on its neighbours, through O and nothing else: a batch is one computation, and tokens
+/// computed one by one may differ from it.
+///
+/// Exactness: bit-identical on every instruction set and for every executor.
+/// Cost:      int8_linear's, plus M N |O| float operations and a pass over the weights of O. Allocates in every call:
+///            how much is known only when O is.
+/// Errors:    range_error when the threshold is negative or NaN; of a call: shape_error on a wrong depth or y,
+///            range_error naming row and column of a NaN or infinity, and when K is too large (see matmul). y is then
+///            untouched.
+/// Source:    T. Dettmers et al., "LLM.int8(): 8-bit Matrix Multiplication for Transformers at Scale",
+///            arXiv:2208.07339.
+///
+///     auto layer = tern::llm_int8_linear::from_float(W, bias, {.threshold = 6.0f});     // W [N x K]
+///     auto y = layer(x);                                                               // x [M x K] -> y [M x N]
+class llm_int8_linear {
+ public:
+  llm_int8_linear() = default;
+  /// From packed weights, [N x K], and a bias, [N] or empty.
+  /// Errors: shape_error when the bias has another size; range_error on weights in groups or with zero points.
+  TERN_INLINE explicit llm_int8_linear(int8_matrix weights, std::vector<float> bias = {},
+                                       const llm_int8_options& options = {})
+      : weights_(std::move(weights)), bias_(std::move(bias)), threshold_(options.threshold) {
+    if (!bias_.empty() && bias_.size() != weights_.rows())
+      detail::fail<shape_error>({"llm_int8_linear: ", bias_.size(), " biases for ", weights_.rows(), " outputs"});
+    const packed_format& format = weights_.format();
+    if (format.granularity.kind == granularity::sharing::group)
+      detail::fail<range_error>({"llm_int8_linear: weights have a scale per tensor or channel, not one for every ",
+                                 format.granularity.group, " inputs"});
+    if (format.has_zeros) detail::fail<range_error>({"llm_int8_linear: weights have no zero points"});
+    if (!(threshold_ >= 0)) detail::fail<range_error>({"llm_int8_linear: the threshold ", threshold_, " is not >= 0"});
+  }
+
+  /// From float weights [N x K], absmax per channel.
+  /// @param bias  [N] or empty: anything with begin() and end()
+  template <class Tu = tu_tag, real_matrix M, class Bias = std::vector<float>>
+  static llm_int8_linear from_float(const M& w, const Bias& bias = {}, const llm_int8_options& options = {}) {
+    return llm_int8_linear(int8_matrix(quantize_absmax(w, per_channel)), std::vector<float>(bias.begin(), bias.end()),
+                           options);
+  }
+
+  std::size_t in_features() const { return weights_.cols(); }
+  std::size_t out_features() const { return weights_.rows(); }
+  const int8_matrix& weights() const { return weights_; }
+  std::span<const float> bias() const { return bias_; }
+  float threshold() const { return threshold_; }
+
+  /// Y = layer(X). The result is of x's family: an Eigen matrix for Eigen, tern::matrix<float> for tern's own.
+  /// @param x  [M x K] float, half or bfloat16
+  template <class Tu = tu_tag, real_matrix X>
+  auto operator()(const X& x) const {
+    decltype(auto) rows = detail::row_major(x);
+    const detail::real_view<X> view = rows;
+    auto y = matrix_traits<X>::make(x, view.rows(), out_features());
+    (*this)(view, y);
+    return y;
+  }
+
+  /// The same into y, with an executor.
+  /// @param y  [M x N] float, half or bfloat16; written in full, must not overlap x
+  template <class Tu = tu_tag, real_matrix X, output_matrix Y, executor Executor = serial_executor>
+  void operator()(const X& x, Y&& y, const Executor& ex = {}) const {
+    static_assert(real_matrix<Y>, "llm_int8_linear writes float, half or bfloat16: part of its sum is no integer");
+    decltype(auto) rows = detail::row_major(x);
+    isa::with_best([&](auto isa) {
+      detail::llm_int8_product(isa, detail::real_view<X>(rows), weights_.view(), bias_, threshold_,
+                               matrix_traits<std::remove_cvref_t<Y>>::view(y), ex);
+    });
+  }
+
+ private:
+  int8_matrix weights_;
+  std::vector<float> bias_;
+  float threshold_ = llm_int8_options{}.threshold;
+};
+
+}  // namespace tern::inline v0_1
