@@ -33,8 +33,8 @@ namespace {
 using tensor = tern::matrix<float>;  // a vector of n values is 1 x n
 
 /// Normal values, the same on every machine: tern's synthetic weights, which have deviation 0.02, scaled.
-tensor random_normal(std::size_t rows, std::size_t cols, float deviation) {
-  tensor x = tern::synthetic_weights(rows, cols, tern::weight_distribution::gauss, 42);
+tensor random_normal(std::size_t rows, std::size_t cols, float deviation, std::uint64_t seed = 42) {
+  tensor x = tern::synthetic_weights(rows, cols, tern::weight_distribution::gauss, seed);
   for (std::size_t i = 0; i < rows * cols; ++i) x.data()[i] *= 50.0f * deviation;
   return x;
 }
@@ -164,7 +164,7 @@ void demo_bit_depths(checks& checks) {
 void demo_calibration(checks& checks) {
   print_heading("DEMO 5: Calibration Strategies");
   tensor x = random_normal(1, 1000, 2);
-  const tensor outliers = random_normal(1, 10, 50);
+  const tensor outliers = random_normal(1, 10, 50, 43);
   random_source random(42);
   for (const float outlier : values(outliers)) x(0, random.below(1000)) = outlier;
   tern::magnitude_counts seen;
@@ -201,7 +201,7 @@ void demo_calibration(checks& checks) {
 
 void demo_matmul(checks& checks) {
   print_heading("DEMO 6: Quantized Matrix Multiplication");
-  const tensor a = random_normal(64, 128, 2), b_transposed = random_normal(256, 128, 3);  // W of tern's X W^T
+  const tensor a = random_normal(64, 128, 2), b_transposed = random_normal(256, 128, 3, 43);  // W of tern's X W^T
   fmt::print("\nMatrix shapes: A [64, 128] @ B [128, 256] = C [64, 256]\n");
 
   // The int8 kernel: sums exact in int32, scales applied once at the end.

@@ -5,18 +5,32 @@
 #include <algorithm>
 #include <cstddef>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <tern/eigen.hpp>
+#include <tern/llm_int8_linear.hpp>
 #include <tern/tern.hpp>
 
 #include "mlp.hpp"
 
 namespace demo {
 
+/// tern::llm_int8_linear with the interface of the other layers. It takes its memory in every call, when it knows how many
+/// columns have outliers.
+struct llm_int8_layer : tern::llm_int8_linear {
+  llm_int8_layer(const tern::quantized_matrix& q, std::vector<float> bias)
+      : llm_int8_linear(tern::int8_matrix(q), std::move(bias)) {}
+
+  static std::size_t workspace_bytes(std::size_t) { return 0; }
+  void operator()(tern::matrix_view<const float> x, tern::matrix_view<float> y, std::span<std::byte>) const {
+    llm_int8_linear::operator()(x, y);
+  }
+};
+
 /// A quantised network and the memory it runs in.
 ///
-/// @tparam Layer  tern::bit_linear, tern::int8_linear, tern::multi_ternary_linear, or any other tern::linear
+/// @tparam Layer  tern::bit_linear, tern::int8_linear, tern::multi_ternary_linear, any other tern::linear, or llm_int8_layer
 template <class Layer>
 class packed_mlp {
  public:

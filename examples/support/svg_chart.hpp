@@ -75,13 +75,14 @@ class svg_writer {
   static constexpr double first_top = 76;
   static constexpr double line_height = panel_height + 84;  // with the title of a panel and the labels of its x axis
   static constexpr double legend_height = 34;
-  static constexpr double end_label_width = 96;
+  static constexpr double end_label_width = 100;
 
   std::size_t columns() const { return chart_.columns == 0 ? chart_.panels.size() : chart_.columns; }
   double width() const { return margin + static_cast<double>(columns()) * (panel_width + margin); }
   double height() const {
     const std::size_t lines = (chart_.panels.size() + columns() - 1) / columns();
-    return first_top - 38 + static_cast<double>(lines) * line_height + legend_height;
+    const bool has_legend = !std::ranges::all_of(chart_.series, &chart_series::label_at_end);
+    return first_top - 38 + static_cast<double>(lines) * line_height + (has_legend ? legend_height : 10);
   }
 
   template <class... Args>
@@ -201,9 +202,10 @@ class svg_writer {
     double next = 0;
     for (const end_label& end : ends) {
       const bool in_column = end.x > right - column;
-      const std::string style = fmt::format(R"( font-size="11" fill="{}")", end.series->colour);
+      const std::string style = fmt::format(
+          R"( font-size="11" fill="{}" stroke="white" stroke-width="3" paint-order="stroke")", end.series->colour);
       const double y = in_column ? std::max(end.y + 4, next) : end.y - 9;
-      text(in_column ? right + 3 : end.x + 4, y, in_column ? "start" : "end", end.series->name, style.c_str());
+      text(in_column ? right + 10 : end.x + 4, y, in_column ? "start" : "end", end.series->name, style.c_str());
       if (in_column) next = y + least_distance;
     }
   }

@@ -149,14 +149,16 @@ inline constexpr double gauss_db_per_bit = 6.0206;
 /// The chart's six panels: distributions side by side, a scale per row above a scale for every 128 inputs.
 inline chart chart_of(const std::vector<method_results>& results, std::size_t rows) {
   chart chart{
-      .title = fmt::format("Quantizing {} x 4096 random weights: signal-to-noise ratio by bits per weight", rows),
+      .title = fmt::format(
+          "Signal-to-noise ratio of {} x 4096 quantized random weights, dB. Dashed: the bound for Gaussian weights",
+          rows),
       .x_label = "bits stored per weight, scales included",
       .x_ticks = {1, 2, 3, 4, 5, 6, 7, 8},
       .linear_x = true,
       .columns = 3};
   for (const char* scales : {"a scale per row", "a scale for every 128 inputs"})
-    for (const char* distribution : {"Gauss", "Laplace", "Student t, 4 degrees of freedom"})
-      chart.panels.push_back({.title = fmt::format("{}, {}, dB", distribution, scales), .least = 0, .most = 50});
+    for (const char* distribution : {"Gauss", "Laplace", "Student t"})
+      chart.panels.push_back({.title = fmt::format("{}, {}", distribution, scales), .least = 0, .most = 50});
 
   chart_series bound{
       .name = "6.02 dB a bit", .colour = "#999999", .shape = marker::none, .joined = true, .dashed = true};
@@ -165,7 +167,6 @@ inline chart chart_of(const std::vector<method_results>& results, std::size_t ro
   chart.series = {std::move(bound),
                   {.name = "int absmax", .colour = "#9a9a9a", .shape = marker::square},
                   {.name = "int mse", .colour = "#333333", .shape = marker::square},
-                  {.name = "ternary twn", .colour = "#56b4e9", .shape = marker::diamond},
                   {.name = "greedy absmean", .colour = "#cc79a7"},
                   {.name = "greedy optimum", .colour = "#56b4e9"},
                   {.name = "refit", .colour = "#0072b2", .shape = marker::triangle_up},
