@@ -13,8 +13,10 @@ using tern_test::textbook_layer;
 
 namespace {
 
-using layers = tern::type_list<tern::bit_linear, tern::multi_ternary_linear, tern::int8_linear,
-                               tern::linear<tern::ternary_matrix<tern::b3>>>;
+using layers =
+    tern::type_list<tern::bit_linear, tern::multi_ternary_linear, tern::int8_linear, tern::int4_linear,
+                    tern::linear<tern::ternary_matrix<tern::b3>>, tern::trit_code_linear,
+                    tern::linear<tern::trit_code_matrix<tern::n6>>, tern::linear<tern::trit_code_matrix<tern::b3x3>>>;
 
 std::vector<float> draw_vector(std::size_t size, unsigned seed) {
   const auto m = draw_matrix(1, size, seed);
@@ -55,6 +57,12 @@ TEST_CASE("linear: each layer quantises by its own method", "[linear]") {
   CHECK(codes_of(tern::int8_linear::from_float(w)) == tern::quantize_absmax(w, tern::per_channel).codes);
   CHECK(scales_of(tern::int8_linear::from_float(w)) == tern::quantize_absmax(w, tern::per_channel).scales);
 
+  CHECK(codes_of(tern::int4_linear::from_float(w)) == tern::quantize_mse(w, tern::per_group(128), {.bits = 4}).codes);
+  CHECK(codes_of(tern::trit_code_linear::from_float(w)) == tern::quantize_trit_code(w, {.planes = 2}).codes);
+  CHECK(scales_of(tern::trit_code_linear::from_float(w)) == tern::quantize_trit_code(w, {.planes = 2}).scales);
+  CHECK(codes_of(tern::linear<tern::trit_code_matrix<tern::b3x3>>::from_float(w)) ==
+        tern::quantize_trit_code(w, {.planes = 3}).codes);
+
   const std::vector<float> none;
   CHECK(scales_of(tern::bit_linear::from_float(w, none, tern::per_group(16))) ==
         tern::quantize_absmean(w, tern::per_group(16)).scales);
@@ -80,6 +88,40 @@ TEST_CASE("linear: from codes, scales and zero points", "[linear]") {
   CHECK(y(0, 0) == 0.5f * 254 + 1);
   CHECK(y(0, 1) == 2.0f * 64 - 1);
   CHECK(same(tern::bit_linear(tern::ternary_matrix<>(q), {1.0f, -1.0f})(tokens), y));
+}
+
+/// The integers of a plane code's product are those of its planes, weighted: one product instead of several.
+TEST_CASE("linear: a plane code is the sum of its planes", "[linear]") {
+  const auto w = draw_matrix(18, 75, 20), x = draw_matrix(5, 75, 21);
+  for (const std::size_t planes : {2u, 3u}) {
+    const tern::quantized_trit_code q = tern::quantize_trit_code(w, {.planes = planes});
+    tern::quantized_matrix apart(planes, q.rows, q.cols, q.granularity);
+    for (std::size_t n = 0; n < q.rows; ++n)
+      for (std::size_t k = 0; k < q.cols; ++k) {
+        std::int8_t trits[3] = {};
+        REQUIRE(q.code.trits_of(q.code_row(0, n)[k], trits));
+        for (std::size_t p = 0; p < planes; ++p) apart.code_row(p, n)[k] = trits[p];
+      }
+    const auto codes = tern::quantize_activations(x);
+    tern::matrix<std::int32_t> sums(5, 18), combined(5, 18), sum(5, 18);
+    for (std::size_t p = 0; p < planes; ++p) {
+      tern::quantized_matrix plane(1, q.rows, q.cols, q.granularity);
+      std::copy_n(apart.code_row(p, 0), plane.codes.size(), plane.codes.begin());
+      tern::matmul(codes, tern::ternary_matrix<>(plane), sum);
+      for (std::size_t i = 0; i < 5 * 18; ++i) combined.data()[i] += q.code.c[p] * sum.data()[i];
+    }
+    const auto check = [&](const auto& packed) {
+      tern::matmul(codes, packed, sums);
+      CHECK(std::equal(sums.data(), sums.data() + 5 * 18, combined.data()));
+    };
+    if (planes == 2) {
+      check(tern::trit_code_matrix<>(q));
+      check(tern::trit_code_matrix<tern::b3x2>(q));
+    } else {
+      check(tern::trit_code_matrix<tern::n6>(q));
+      check(tern::trit_code_matrix<tern::b3x3>(q));
+    }
+  }
 }
 
 TEST_CASE("linear: a bias of the wrong size is refused", "[linear]") {

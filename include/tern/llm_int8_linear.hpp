@@ -50,16 +50,17 @@ packed_view<i8> gather_columns(const packed_view<i8>& w, std::span<const std::si
   const packed_view<i8> gathered(storage, format);
   std::byte* const out = storage.data();
   const auto gather_panel = [&](std::size_t panel) {
-    std::byte* const blocks = out + panel * gathered.blocks() * block_bytes;
+    std::byte* const blocks = out + panel * gathered.blocks() * block_bytes<i8>;
     for (std::size_t j = 0; j < columns.size(); ++j) {
-      const std::uint8_t* from = w.codes(panel, 0) + columns[j] / quad_inputs * block_bytes + columns[j] % quad_inputs;
-      std::byte* const to = blocks + j / quad_inputs * block_bytes + j % quad_inputs;
+      const std::uint8_t* from =
+          w.codes(panel, 0) + columns[j] / quad_inputs * block_bytes<i8> + columns[j] % quad_inputs;
+      std::byte* const to = blocks + j / quad_inputs * block_bytes<i8> + j % quad_inputs;
       for (std::size_t r = 0; r < panel_rows; ++r) to[quad_inputs * r] = std::byte{from[quad_inputs * r]};
     }
   };
   if (w.panels() != 0) ex.parallel_for(w.panels(), gather_panel);
   const std::size_t scale_rows = format.granularity.rows_share() ? 1 : w.panels();
-  const std::size_t at = gathered.panels() * gathered.blocks() * block_bytes;
+  const std::size_t at = gathered.panels() * gathered.blocks() * block_bytes<i8>;
   if (w.panels() != 0) std::memcpy(out + at, w.scales(0, 0, 0), scale_rows * panel_rows * bytes_of(format.scales));
   return gathered;
 }

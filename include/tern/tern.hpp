@@ -15,8 +15,8 @@
 ///     auto planes = tern::decompose(W, {.planes = 3});                      // W ~ sum gamma_p T_p
 ///     double snr = tern::distortion(W, tern::dequantize(planes)).snr_db;
 ///
-/// Eigen matrices work everywhere once tern/eigen.hpp is included too; tern/io/mapped_file.hpp needs POSIX and is the user's
-/// to include.
+/// Eigen matrices work everywhere once tern/eigen.hpp is included too; tern/io/mapped_file.hpp needs POSIX and is the
+/// user's to include.
 #pragma once
 
 #include <tern/io/blob.hpp>

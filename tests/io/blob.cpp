@@ -142,12 +142,21 @@ TEST_CASE("blob: the strong types", "[io]") {
   check(tern::multi_ternary_matrix<>(tern::decompose(w, {.planes = 3})));
   check(tern::multi_ternary_matrix<tern::b3>(tern::decompose(w, {.planes = 2})));
   check(tern::int8_matrix(tern::quantize_zero_point(w, tern::per_group(16))));
+  check(tern::int4_matrix(tern::quantize_mse(w, tern::per_group(16), {.bits = 4})));
+  const auto pairs = tern::quantize_trit_code(w, {.code = {{7, 5}}}),
+             triples = tern::quantize_trit_code(w, {.planes = 3});
+  check(tern::trit_code_matrix<>(pairs));
+  check(tern::trit_code_matrix<tern::n6>(triples));
+  check(tern::trit_code_matrix<tern::b3x3>(triples));
+  CHECK(tern::load<tern::trit_code_matrix<>>(tern::save(tern::trit_code_matrix<>(pairs))).view().get_codec() ==
+        tern::n4(pairs.code));
 }
 
 TEST_CASE("blob: a codec's state goes along", "[io]") {
   const auto w = draw_packed<levels16>(1, 1, 5, 30);
   const tern::aligned_bytes blob = tern::save(w);
-  const auto state = tern::read_blob_info(blob).codec_state();
+  const tern::blob_info info = tern::read_blob_info(blob);
+  const auto state = info.codec_state();
   const auto table = tern_test::codec_to_save<levels16>().table;
   CHECK(std::equal(state.begin(), state.end(), table.begin(), table.end()));
   CHECK(tern::load<packed_matrix<levels16>>(blob).view().get_codec().table == table);
@@ -161,8 +170,8 @@ TEST_CASE("blob: equal matrices give equal bytes, whatever else is in a granular
   CHECK(equal(tern::save(tern::ternary_matrix<>(q)), blob));
 }
 
-// Golden bytes: on users' disks, derived by hand from the table in blob.hpp, the checksums by zlib's crc32(). They may be
-// changed only together with the version of the layout, never to make a test pass.
+// Golden bytes: on users' disks, derived by hand from the table in blob.hpp, the checksums by zlib's crc32(). They may
+// be changed only together with the version of the layout, never to make a test pass.
 
 TEST_CASE("blob: golden bytes of a layer", "[io][golden]") {
   const auto want =
@@ -355,6 +364,27 @@ TEST_CASE("blob: headers that contradict themselves or no memory could hold", "[
   CHECK_THROWS_AS(tern::view_blob<tern::i2>(bytes), format_error);
   CHECK_THROWS_AS(tern::load<tern::bit_linear>(bytes), format_error);
   CHECK_THROWS_AS(tern::load<tern::multi_ternary_linear>(bytes), format_error);
+}
+
+TEST_CASE("blob: what is wrong with a header of any codec is found without knowing the codec", "[io]") {
+  tern::aligned_bytes blob = tern::save(small_layer());
+  const auto bytes = bytes_of(blob);
+  SECTION("characters no name has") {
+    put(bytes, 65, GENERATE(as<std::uint8_t>(), ' ', '\n', 0x7F, 0xC3));
+    fix_checksums(bytes);
+    CHECK_THROWS_WITH(tern::read_blob_info(bytes), contains("visible ASCII"));
+  }
+  SECTION("storage that begins in the header") {
+    put(bytes, 112, std::uint64_t{128});
+    put(bytes, 120, std::uint64_t{256});
+    fix_checksums(bytes);
+    CHECK_THROWS_WITH(tern::read_blob_info(bytes), "blob: storage of 256 bytes from 128 in a blob of 448");
+  }
+  SECTION("a type of scales that no version has") {
+    put(bytes, 57, std::uint8_t{3});
+    fix_checksums(bytes);
+    CHECK_THROWS_WITH(tern::read_blob_info(bytes), "blob: scale type 3 is none of 0, 1 and 2");
+  }
 }
 
 TEST_CASE("blob: zeros behind the bias are checked with the contents", "[io]") {

@@ -17,9 +17,8 @@ namespace tern_test {
 struct levels16 {
   static constexpr std::string_view name() { return "levels16"; }
   static constexpr std::size_t fold = 2;
+  static constexpr std::size_t bytes = 1;
   static constexpr std::size_t group_multiple = 8;
-  static constexpr int lowest = -128;
-  static constexpr int highest = 127;
   static constexpr std::size_t state_size = 16;
 
   std::array<std::int8_t, 16> table = {-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7};
@@ -32,15 +31,16 @@ struct levels16 {
     return c;
   }
 
-  constexpr std::size_t index(std::int8_t level) const {
+  constexpr std::size_t index(int level) const {
     std::size_t i = 0;
     while (i < 16 && table[i] != level) ++i;
     return i;
   }
-  constexpr std::uint8_t encode(const std::int8_t* levels) const {
-    return static_cast<std::uint8_t>(index(levels[0]) | index(levels[1]) << 4);
+  constexpr bool holds(int level) const { return index(level) < 16; }
+  constexpr void encode(const std::int8_t* levels, std::uint8_t* out) const {
+    *out = static_cast<std::uint8_t>(index(levels[0]) | index(levels[1]) << 4);
   }
-  constexpr std::int8_t decode(std::uint8_t byte, std::size_t p) const { return table[byte >> 4 * p & 15]; }
+  constexpr std::int8_t decode(const std::uint8_t* in, std::size_t p) const { return table[*in >> 4 * p & 15]; }
 };
 static_assert(tern::codec<levels16>);
 
@@ -48,25 +48,26 @@ static_assert(tern::codec<levels16>);
 struct shifted8 {
   static constexpr std::string_view name() { return "shifted8_with_a_name_of_32_bytes"; }
   static constexpr std::size_t fold = 1;
+  static constexpr std::size_t bytes = 1;
   static constexpr std::size_t group_multiple = 4;
-  static constexpr int lowest = -100;
-  static constexpr int highest = 100;
   static constexpr std::size_t state_size = 1;
 
   std::int8_t shift = 0;
 
   std::span<const std::int8_t> state() const { return {&shift, 1}; }
   static shifted8 from_state(std::span<const std::int8_t> state) { return {state[0]}; }
-  constexpr std::uint8_t encode(const std::int8_t* levels) const {
-    return static_cast<std::uint8_t>(levels[0] + shift);
+  constexpr bool holds(int level) const { return level >= -100 && level <= 100; }
+  constexpr void encode(const std::int8_t* levels, std::uint8_t* out) const {
+    *out = static_cast<std::uint8_t>(levels[0] + shift);
   }
-  constexpr std::int8_t decode(std::uint8_t byte, std::size_t) const {
-    return static_cast<std::int8_t>(static_cast<std::uint8_t>(byte - static_cast<std::uint8_t>(shift)));
+  constexpr std::int8_t decode(const std::uint8_t* in, std::size_t) const {
+    return static_cast<std::int8_t>(static_cast<std::uint8_t>(*in - static_cast<std::uint8_t>(shift)));
   }
 };
 static_assert(tern::codec<shifted8> && shifted8::name().size() == 32);
 
-using saved_codecs = tern::type_list<tern::i2, tern::b3, tern::i8, levels16, shifted8>;
+using saved_codecs =
+    tern::type_list<tern::i2, tern::b3, tern::n4, tern::n6, tern::b3x2, tern::b3x3, tern::i8, levels16, shifted8>;
 
 /// A codec with a state that is not the default one, where it has one.
 template <class Codec>
@@ -82,19 +83,33 @@ inline shifted8 codec_to_save() {
   return {-77};
 }
 
+template <>
+inline tern::n4 codec_to_save() {
+  return tern::n4(tern::trit_code{{7, 5}});
+}
+template <>
+inline tern::n6 codec_to_save() {
+  return tern::n6(tern::trit_code{{8, 7, 5}});
+}
+template <>
+inline tern::b3x2 codec_to_save() {
+  return tern::b3x2(tern::trit_code{{4, 3}});
+}
+template <>
+inline tern::b3x3 codec_to_save() {
+  return tern::b3x3(tern::trit_code{{9, 3, 1}});
+}
+
 /// Random levels of the codec, and scales that every scale type stores exactly.
 template <class Codec>
 tern::quantized_matrix draw_quantized(std::mt19937& random, std::size_t planes, std::size_t rows, std::size_t cols,
                                       tern::granularity granularity, bool zeros) {
   tern::quantized_matrix q(planes, rows, cols, granularity);
   const Codec codec = codec_to_save<Codec>();
-  for (auto& code : q.codes) {
-    if constexpr (std::is_same_v<Codec, levels16>)
-      code = codec.table[random() % 16];
-    else
-      code =
-          static_cast<std::int8_t>(Codec::lowest + static_cast<int>(random() % (Codec::highest - Codec::lowest + 1)));
-  }
+  std::vector<std::int8_t> levels;
+  for (int level = -128; level < 128; ++level)
+    if (codec.holds(level)) levels.push_back(static_cast<std::int8_t>(level));
+  for (auto& code : q.codes) code = levels[random() % levels.size()];
   for (float& scale : q.scales) scale = std::ldexp(static_cast<float>(random() % 256) - 128.0f, -10);
   if (zeros) q.zeros.resize(q.scales.size());
   for (auto& zero : q.zeros) zero = static_cast<std::int8_t>(random() % 256);

@@ -40,6 +40,18 @@ TEST_CASE("value_range: scales by hand", "[calibrate]") {
   CHECK(value_range{-35, 65500}.affine(16) == tern::affine_scale{1, -32768 + 35});
 }
 
+TEST_CASE("value_range: zero points are codes", "[calibrate]") {
+  std::size_t wrong = 0;
+  for (const int bits : {2, 8, 16})
+    for (int i = 1; i <= 2000; ++i) {
+      const int half = 1 << (bits - 1);
+      const float end = 0.001f * static_cast<float>(i * i);
+      wrong += value_range{-end, 0}.affine(bits).zero != half - 1;
+      wrong += value_range{0, end}.affine(bits).zero != -half;
+    }
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("value_range: an empty range has scale 1", "[calibrate]") {
   const float tiny = std::nextafter(0x1p-100f, 0.0f);
   CHECK(value_range{}.symmetric_scale() == 1);

@@ -229,6 +229,10 @@ TEST_CASE("mse_clip: zeros, tiny and huge values, ties", "[calibrate]") {
   CHECK(tern::mse_clip(counts_of({0x1p-120f, 0x1p-149f})) == 0x1p-120f);
   CHECK(tern::mse_clip(counts_of({0x1p-100f})) == 0x1p-100f);
   CHECK(tern::mse_clip(counts_of({largest, 0})) == largest);
+  // The example that clips at 1, in a unit where that would be a scale of 1 and zero codes.
+  std::vector<float> tiny(9803, 0x1p-106f);
+  tiny[0] = 100 * 0x1p-106f;
+  CHECK(tern::mse_clip(counts_of(tiny), 2) == 100 * 0x1p-106f);
   // Steps of 2: no error.
   CHECK(tern::mse_clip(counts_of({254, 2, 4})) == 254);
 }
@@ -280,6 +284,13 @@ TEST_CASE("entropy_clip: what levels hold exactly is not clipped", "[calibrate]"
   CHECK(tern::entropy_clip(counts_of({3})) == 3);
   CHECK(tern::entropy_clip(counts_of({largest, -largest})) == largest);
   CHECK(tern::entropy_clip(counts_of({0x1p-149f})) == 0x1p-149f);
+}
+
+TEST_CASE("entropy_clip: of equal divergences the larger clip", "[calibrate]") {
+  // Four bins of 6, 1, 0, 1 values, two levels. Cut after two bins: P = 6 2, R = 6 1 (of 7). After three: P = 6 1 1,
+  // R = 6 .5 .5. Both give 6/8 ln(7/8) + 2/8 ln(14/8) = 0.040; all four bins give 0.248.
+  const auto counts = counts_of({0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 0.5f, 1.5f, 4});
+  CHECK(tern::entropy_clip(counts, {.bits = 2, .bins = 4}) == 3.5f);
 }
 
 TEST_CASE("entropy_clip: options", "[calibrate]") {

@@ -2,12 +2,16 @@
 #include <tern/quantize/decompose.hpp>
 
 #include <tern/quantize/distortion.hpp>
+#include <tern/quantize/synthetic.hpp>
 #include <tern/type/packed_matrix.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <random>
+#include <thread>
 
 #include "support/catch.hpp"
 
@@ -130,4 +134,305 @@ TEST_CASE("decompose: what is refused", "[quantize]") {
   w(2, 19) = std::numeric_limits<float>::quiet_NaN();
   CHECK_THROWS_AS(tern::decompose(w), tern::range_error);
   CHECK_THROWS_WITH(tern::decompose(w), tern_test::contains("row 2, column 19"));
+}
+
+// --- other rules, other methods --------------------------------------------------------------------------------------
+
+namespace {
+
+using tern::base_rule, tern::decompose_method, tern::decompose_options, tern::decompose_start;
+
+struct thread_executor {
+  std::size_t concurrency() const { return 4; }
+  template <class F>
+  void parallel_for(std::size_t n, F&& f) const {
+    std::vector<std::thread> threads;
+    for (std::size_t i = 0; i < n; ++i) threads.emplace_back([&f, i] { f(i); });
+    for (std::thread& t : threads) t.join();
+  }
+};
+
+/// Every way to decompose.
+std::vector<decompose_options> all_methods(std::size_t planes) {
+  std::vector<decompose_options> all;
+  for (const auto base : {base_rule::absmean, base_rule::twn, base_rule::absmax, base_rule::optimum}) {
+    all.push_back({.planes = planes, .base = base});
+    all.push_back({.planes = planes, .method = decompose_method::greedy_refit, .base = base});
+    all.push_back(
+        {.planes = planes, .method = decompose_method::alternating, .base = base, .start = decompose_start::base});
+  }
+  all.push_back({.planes = planes, .method = decompose_method::alternating});
+  all.push_back({.planes = planes, .method = decompose_method::alternating, .start = decompose_start::balanced});
+  all.push_back({.planes = planes, .method = decompose_method::balanced});
+  return all;
+}
+
+double mse(const tern::matrix<float>& w, const decompose_options& options) {
+  return tern::distortion(w, tern::dequantize(tern::decompose(w, options))).mse;
+}
+
+/// 64-bit FNV-1a over codes and bits of scales.
+std::uint64_t hash(const tern::quantized_matrix& q, std::uint64_t fnv) {
+  for (const std::int8_t code : q.codes) fnv = (fnv ^ static_cast<std::uint8_t>(code)) * 0x100000001b3u;
+  for (const float scale : q.scales) fnv = (fnv ^ std::bit_cast<std::uint32_t>(scale)) * 0x100000001b3u;
+  return fnv;
+}
+
+/// Slices that hold ties, zeros, one value, or next to nothing.
+tern::matrix<float> awkward(unsigned seed) {
+  auto w = draw(8, 23, seed);
+  std::mt19937 random(seed);
+  for (std::size_t k = 0; k < 23; ++k) {
+    w(0, k) = 0;
+    w(1, k) = 0.75f;
+    w(2, k) = static_cast<float>(random() % 5) - 2;
+    w(3, k) = k == 11 ? -3.0f : 0.0f;
+  }
+  return w;
+}
+
+struct positive_part {
+  float operator()(tern::matrix_view<const float> w, std::size_t, tern::matrix_view<std::int8_t> trits) const {
+    float largest = 0;
+    for (std::size_t k = 0; k < w.cols(); ++k) largest = std::max(largest, w(0, k));
+    for (std::size_t k = 0; k < w.cols(); ++k) trits(0, k) = w(0, k) > 0 && w(0, k) == largest;
+    return largest;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("decompose: greedy planes of any rule are the rule on what is left", "[quantize]") {
+  const auto w = awkward(5);
+  const auto check = [&](const auto& rule, const tern::quantized_matrix& q) {
+    auto left = w;
+    for (std::size_t p = 0; p < 3; ++p) {
+      const auto plane = tern::quantize_ternary(left, rule, tern::per_group(10));
+      CHECK(std::equal(plane.codes.begin(), plane.codes.end(), q.code_row(p, 0)));
+      CHECK(std::equal(plane.scales.begin(), plane.scales.end(),
+                       q.scales.begin() + static_cast<std::ptrdiff_t>(p * plane.scales.size())));
+      const auto values = dequantize(plane);
+      for (std::size_t n = 0; n < w.rows(); ++n)
+        for (std::size_t k = 0; k < w.cols(); ++k) left(n, k) -= values(n, k);
+    }
+  };
+  decompose_options options{.planes = 3, .granularity = tern::per_group(10)};
+  options.base = base_rule::twn;
+  check(tern::twn{}, tern::decompose(w, options));
+  options.base = base_rule::absmax;
+  check(tern::ternary_absmax{}, tern::decompose(w, options));
+  options.base = base_rule::optimum;
+  check(tern::ternary_optimum{}, tern::decompose(w, options));
+  check(tern::ternary_optimum{},
+        tern::decompose(w, tern::ternary_optimum{}, {.planes = 3, .granularity = tern::per_group(10)}));
+  check(positive_part{}, tern::decompose(w, positive_part{}, {.planes = 3, .granularity = tern::per_group(10)}));
+  const std::vector<float> h(23, 2.0f);
+  const auto weighted = tern::decompose(w, tern::ternary_optimum{h}, options);
+  CHECK(weighted.codes == tern::decompose(w, options).codes);
+}
+
+TEST_CASE("decompose: no method is worse than what it starts from", "[quantize]") {
+  const std::size_t planes = GENERATE(range(std::size_t{1}, std::size_t{6}));
+  for (unsigned seed = 1; seed < 6; ++seed) {
+    const auto all = awkward(seed);
+    for (std::size_t n = 0; n < all.rows(); ++n) {
+      const tern::matrix<float> w(1, all.cols(), std::vector<float>(all.row(n), all.row(n) + all.cols()));
+      // Gammas are rounded to float at the end: some 2^-24 of the weights, squared.
+      double signal = 0;
+      for (std::size_t k = 0; k < w.cols(); ++k) signal += std::pow(static_cast<double>(w(0, k)), 2);
+      const double slack = 1e-12 * signal;
+      std::size_t worse = 0;
+      for (const auto base : {base_rule::absmean, base_rule::twn, base_rule::absmax, base_rule::optimum}) {
+        const double greedy = mse(w, {.planes = planes, .base = base});
+        const double refit = mse(w, {.planes = planes, .method = decompose_method::greedy_refit, .base = base});
+        const double alternating = mse(
+            w,
+            {.planes = planes, .method = decompose_method::alternating, .base = base, .start = decompose_start::base});
+        const double multistart = mse(w, {.planes = planes, .method = decompose_method::alternating, .base = base});
+        worse += refit > greedy * (1 + 1e-6) + slack;
+        worse += alternating > refit * (1 + 1e-6) + slack;
+        worse += multistart > alternating * (1 + 1e-6) + slack;
+      }
+      const double balanced = mse(w, {.planes = planes, .method = decompose_method::balanced});
+      worse += mse(w, {.planes = planes, .method = decompose_method::alternating, .start = decompose_start::balanced}) >
+               balanced * (1 + 1e-6) + slack;
+      CHECK(worse == 0);
+    }
+  }
+}
+
+TEST_CASE("decompose: one alternating plane is the ternary optimum", "[quantize]") {
+  const auto w = awkward(9);
+  for (const auto g : {tern::per_channel, tern::per_group(5)}) {
+    const auto optimum = tern::quantize_ternary(w, tern::ternary_optimum{}, g);
+    const auto q = tern::decompose(w, {.planes = 1, .granularity = g, .method = decompose_method::alternating});
+    CHECK(q.codes == optimum.codes);
+    CHECK(q.scales == optimum.scales);
+  }
+}
+
+TEST_CASE("decompose: joint fits give positive gammas in descending order and trits that are nearest", "[quantize]") {
+  const auto w = tern::synthetic_weights(8, 128, tern::weight_distribution::laplace, 4);
+  const std::size_t planes = GENERATE(as<std::size_t>(), 2, 3, 4);
+  const auto q = tern::decompose(w, {.planes = planes, .method = decompose_method::alternating});
+  for (std::size_t n = 0; n < 8; ++n) {
+    for (std::size_t p = 1; p < planes; ++p) CHECK(q.scale(p, n, 0) <= q.scale(p - 1, n, 0));
+    CHECK(q.scale(planes - 1, n, 0) >= 0);
+  }
+  // Changing any one trit makes no weight better.
+  std::size_t better = 0;
+  const auto values = tern::dequantize(q);
+  for (std::size_t n = 0; n < 8; ++n)
+    for (std::size_t k = 0; k < 128; ++k)
+      for (std::size_t p = 0; p < planes; ++p)
+        for (int t = -1; t <= 1; ++t) {
+          const float other = values(n, k) + q.scale(p, n, 0) * static_cast<float>(t - q.code_row(p, n)[k]);
+          better += std::fabs(w(n, k) - other) < std::fabs(w(n, k) - values(n, k)) - 1e-7f;
+        }
+  CHECK(better == 0);
+}
+
+TEST_CASE("decompose: balanced planes are the digits of equidistant codes", "[quantize]") {
+  const auto w = tern::synthetic_weights(4, 200, tern::weight_distribution::gauss, 4);
+  const std::size_t planes = GENERATE(range(std::size_t{1}, std::size_t{6}));
+  const auto q = tern::decompose(w, {.planes = planes, .method = decompose_method::balanced});
+  std::size_t wrong = 0;
+  for (std::size_t n = 0; n < 4; ++n) {
+    const float d = q.scale(planes - 1, n, 0);
+    int most = 0, power = 1;
+    for (std::size_t p = planes; p-- > 0; power *= 3) {
+      wrong += q.scale(p, n, 0) != d * static_cast<float>(power);
+      most += power;
+    }
+    for (std::size_t k = 0; k < 200; ++k) {
+      int code = 0;
+      for (std::size_t p = 0; p < planes; ++p) code = 3 * code + q.code_row(p, n)[k];
+      wrong += code != static_cast<int>(std::clamp(std::rint(w(n, k) / d), float(-most), float(most)));
+    }
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("decompose: the same from every executor", "[quantize]") {
+  const auto w = awkward(6);
+  for (const auto g : {tern::per_tensor, tern::per_channel, tern::per_group(6), tern::per_input})
+    for (auto options : all_methods(2)) {
+      options.granularity = g;
+      const auto q = tern::decompose(w, options), again = tern::decompose(w, options, thread_executor{});
+      q.check();
+      CHECK(again.codes == q.codes);
+      CHECK(again.scales == q.scales);
+      CHECK(std::all_of(q.codes.begin(), q.codes.end(), [](int t) { return t >= -1 && t <= 1; }));
+    }
+}
+
+TEST_CASE("decompose: the same bits on every machine", "[quantize]") {
+  // From g++ 12 -O1; every compiler and flag must agree, -march=native and -ffp-contract=fast too.
+  std::uint64_t fnv = 0xcbf29ce484222325u;
+  for (const auto distribution : {tern::weight_distribution::gauss, tern::weight_distribution::student_t4})
+    for (const std::size_t planes : {2, 3, 4})
+      for (auto options : all_methods(planes)) {
+        options.granularity = tern::per_group(100);
+        fnv = hash(tern::decompose(tern::synthetic_weights(6, 256, distribution, 7), options), fnv);
+      }
+  CHECK(fnv == 0x1u);
+}
+
+TEST_CASE("decompose: the fewest planes that reach a target", "[quantize]") {
+  const auto w = tern::synthetic_weights(16, 256, tern::weight_distribution::gauss, 1);
+  const auto method = GENERATE(decompose_method::greedy, decompose_method::alternating, decompose_method::balanced);
+  double before = 0;
+  for (std::size_t planes = 1; planes <= 4; ++planes) {
+    const auto wanted = tern::decompose(w, {.planes = planes, .method = method});
+    const double snr = tern::distortion(w, tern::dequantize(wanted)).snr_db;
+    const auto q = tern::decompose(w, {.planes = 5, .method = method, .target_snr_db = (before + snr) / 2});
+    CHECK(q.planes == planes);
+    CHECK(q.codes == wanted.codes);
+    CHECK(q.scales == wanted.scales);
+    before = snr;
+  }
+  CHECK(tern::decompose(w, {.planes = 3, .method = method, .target_snr_db = 200}).planes == 3);
+  CHECK(tern::decompose(w, {.planes = 3, .method = method, .target_snr_db = -10}).planes == 1);
+  CHECK(tern::decompose(tern::matrix<float>(2, 3), {.planes = 3, .method = method, .target_snr_db = 30}).planes == 1);
+}
+
+TEST_CASE("decompose: powers of ten", "[quantize]") {
+  for (double x = -150; x <= 150; x += 0.37)
+    CHECK(std::fabs(tern::detail::power_of_ten(x) / std::pow(10.0, x) - 1) < 2e-13);
+  CHECK(tern::detail::power_of_ten(0) == 1);
+}
+
+TEST_CASE("decompose: progress ascends to the total, one report at a time", "[quantize]") {
+  const auto w = awkward(7);
+  for (const double target : {std::numeric_limits<double>::infinity(), 0.0}) {
+    std::size_t last = 0, calls = 0;
+    std::atomic<int> inside = 0;
+    bool overlapped = false, ascending = true;
+    const auto progress = [&](std::size_t done, std::size_t total) {
+      overlapped |= ++inside > 1;
+      ascending &= done > last && done <= total && total == (target == 0 ? 2u : 1u) * 8 * 5;
+      last = done;
+      ++calls;
+      --inside;
+      return true;
+    };
+    const decompose_options options{.planes = 2,
+                                    .granularity = tern::per_group(5),
+                                    .method = decompose_method::alternating,
+                                    .target_snr_db = target};
+    tern::decompose(w, options, thread_executor{}, std::ref(progress));
+    CHECK(!overlapped);
+    CHECK(ascending);
+    CHECK(last == (target == 0 ? 2u : 1u) * 8 * 5);
+    CHECK(calls > 0);
+  }
+  // One thread reports every slice.
+  std::size_t calls = 0;
+  tern::decompose(w, {}, tern::serial_executor{}, [&](std::size_t done, std::size_t) { return ++calls == done; });
+  CHECK(calls == 8);
+  calls = 0;
+  tern::decompose(tern::matrix<float>(0, 4), {}, tern::serial_executor{},
+                  [&](std::size_t done, std::size_t total) { return ++calls, done == 0 && total == 0; });
+  CHECK(calls == 1);
+}
+
+TEST_CASE("decompose: cancelled at any report", "[quantize]") {
+  const auto w = awkward(8);
+  for (std::size_t stop = 1; stop <= 8; ++stop) {
+    std::size_t calls = 0;
+    const auto progress = [&](std::size_t done, std::size_t) { return ++calls, done < stop; };
+    CHECK_THROWS_AS(tern::decompose(w, {}, tern::serial_executor{}, progress), tern::cancelled_error);
+    CHECK(calls == stop);  // nothing is called after that
+    CHECK_THROWS_AS(tern::decompose(w, {}, thread_executor{}, progress), tern::cancelled_error);
+  }
+  CHECK_THROWS_WITH(tern::decompose(w, {}, tern::serial_executor{}, [](std::size_t, std::size_t) { return false; }),
+                    "decompose: cancelled after 1 of 8 slices");
+}
+
+TEST_CASE("decompose: extreme sizes of weights", "[quantize]") {
+  const float most = std::numeric_limits<float>::max();
+  const tern::matrix<float> w(4, 6, {most,   -most,  most,    most / 2, 0,      most,    //
+                                     1e-45f, 0,      -1e-45f, 1e-44f,   1e-45f, 3e-45f,  //
+                                     most,   1e-45f, 1,       -1,       0,      -most,   //
+                                     -most,  -most,  -most,   -most,    -most,  -most});
+  for (std::size_t planes = 1; planes <= 5; ++planes)
+    for (const auto& options : all_methods(planes)) {
+      const auto q = tern::decompose(w, options);
+      for (const float scale : q.scales) CHECK(std::isfinite(scale));
+    }
+  const auto q = tern::decompose(w, {.planes = 2, .method = decompose_method::alternating});
+  CHECK(tern::dequantize(q)(3, 0) == -most);
+}
+
+TEST_CASE("decompose: what else is refused", "[quantize]") {
+  const auto w = draw(3, 20, 4);
+  for (const auto method : {decompose_method::greedy_refit, decompose_method::alternating, decompose_method::balanced})
+    CHECK_THROWS_WITH(tern::decompose(w, {.planes = 6, .method = method}),
+                      "decompose: at most 5 planes can be fitted together, not 6");
+  CHECK(tern::decompose(w, {.planes = 9}).planes == 9);
+  for (const double target : {std::nan(""), -std::numeric_limits<double>::infinity(), 1e9})
+    CHECK_THROWS_AS(tern::decompose(w, {.target_snr_db = target}), tern::range_error);
+  CHECK_THROWS_AS(tern::decompose(w, {.base = static_cast<base_rule>(9)}), tern::range_error);
+  const std::vector<float> h(19, 1.0f);
+  CHECK_THROWS_AS(tern::decompose(w, tern::ternary_optimum{h}), tern::shape_error);
 }

@@ -36,11 +36,19 @@ TEST_CASE("distortion: the cosine is blind to a common factor, and never beyond 
   CHECK(tern::distortion(row({3, -4}), row({6, -8})).cosine == 1);
   CHECK(tern::distortion(row({3, -4}), row({-3, 4})).cosine == -1);
   CHECK(tern::distortion(row({3, -4}), row({4, 3})).cosine == 0);
-  for (int i = 1; i < 200; ++i) {
-    const float a = 0.1f * static_cast<float>(i), b = 1 / static_cast<float>(i);
-    const double cosine = tern::distortion(row({a, b, 1}), row({2 * a, 2 * b, 2})).cosine;
+  // Sums that round: the quotient would leave [-1, 1] without care.
+  unsigned state = 1;
+  for (int i = 0; i < 200; ++i) {
+    std::vector<float> w(50), tripled(50), opposite(50);
+    for (std::size_t k = 0; k < 50; ++k) {
+      state = state * 1664525u + 1013904223u;
+      w[k] = std::ldexp(static_cast<float>(state >> 12), static_cast<int>(state >> 5 & 15u));  // 20 bits: 3 w is exact
+      tripled[k] = 3 * w[k];
+      opposite[k] = -tripled[k];
+    }
+    const double cosine = tern::distortion(row(w), row(tripled)).cosine;
     CHECK((cosine <= 1 && cosine > 1 - 1e-15));
-    CHECK(tern::distortion(row({a, b, 1}), row({-2 * a, -2 * b, -2})).cosine >= -1);
+    CHECK(tern::distortion(row(w), row(opposite)).cosine == -cosine);
   }
 }
 

@@ -380,3 +380,53 @@ TEST_CASE("ternary_matrix: one plane of trits without zero points", "[packed_mat
     CHECK_THROWS_AS(tern::ternary_matrix<>(q), tern::shape_error);
   }
 }
+
+TEST_CASE("trit_code_matrix: one plane of levels of one code", "[packed_matrix]") {
+  tern::quantized_trit_code q{quantized_matrix(1, 3, 20, tern::per_channel), tern::trit_code{{4, 3}}};
+  q.scales = {0.5f, 1.0f, 2.0f};
+  q.code_row(0, 1)[3] = -7;
+  q.code_row(0, 2)[19] = 1;
+  CHECK(same(unpack(tern::trit_code_matrix<>(q)), q));
+  CHECK(same(unpack(tern::trit_code_matrix<tern::b3x2>(q)), q));
+  CHECK(tern::trit_code_matrix<>(q).view().get_codec() == tern::n4(q.code));
+  CHECK_THROWS_WITH(tern::trit_code_matrix<tern::n6>(q), "codec: not a plane code of 3 planes");
+  SECTION("a level that the code does not have") {
+    q.code_row(0, 2)[19] = 2;
+    CHECK_THROWS_AS(tern::trit_code_matrix<>(q), tern::range_error);
+    CHECK_THROWS_WITH(tern::trit_code_matrix<>(q),
+                      "pack: code 2 at plane 0, row 2, column 19 is not a level of codec n4");
+  }
+  SECTION("zero points") {
+    q.zeros.resize(3);
+    CHECK_THROWS_AS(tern::trit_code_matrix<>(q), tern::shape_error);
+  }
+  SECTION("more planes of levels") {
+    static_cast<quantized_matrix&>(q) = quantized_matrix(2, 3, 20, tern::per_channel);
+    CHECK_THROWS_AS(tern::trit_code_matrix<>(q), tern::shape_error);
+    const packed_matrix<tern::n4> two(q, {}, tern::n4(q.code));
+    CHECK_THROWS_AS(tern::trit_code_matrix<>(two.view()), tern::shape_error);
+    CHECK_THROWS_AS(tern::int4_matrix(two.view()), tern::shape_error);
+  }
+}
+
+TEST_CASE("int4_matrix: levels -8 to 7 and no other table", "[packed_matrix]") {
+  quantized_matrix q(1, 2, 16, tern::per_group(16));
+  q.scales = {1.0f, 0.25f};
+  q.codes[0] = -8;
+  q.codes[31] = 7;
+  CHECK(same(unpack(tern::int4_matrix(q)), q));
+  CHECK(tern::int4_matrix(q).bits_per_weight() == 8.0 * (2 * 64 + 64) / 32);
+  q.zeros = {3, -100};
+  CHECK(same(unpack(tern::int4_matrix(q)), q));
+  q.codes[5] = 8;
+  CHECK_THROWS_WITH(tern::int4_matrix(q), "pack: code 8 at plane 0, row 0, column 5 is not a level of codec n4");
+  const packed_matrix<tern::n4> code(quantized_matrix(1, 2, 16, tern::per_channel), {},
+                                     tern::n4(tern::trit_code{{3, 2}}));
+  CHECK_THROWS_AS(tern::int4_matrix(code.view()), tern::range_error);
+}
+
+TEST_CASE("packing: a scale for each input has no product", "[packed_matrix]") {
+  CHECK_THROWS_AS(packed_matrix<tern::i8>(quantized_matrix(1, 4, 16, tern::per_input)), tern::range_error);
+  CHECK_THROWS_WITH(packed_matrix<tern::i8>(quantized_matrix(1, 4, 16, tern::per_input)),
+                    tern_test::contains("a scale for each input"));
+}

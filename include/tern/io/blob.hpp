@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /// A packed matrix or a layer as bytes that describe themselves: save, load, view in place.
 ///
-/// A blob is a header of 192 bytes, the storage of the packed matrix as it is (packed_matrix.hpp), and the bias. Integers are
-/// little-endian. The layout is a promise; another one would be another version.
+/// A blob is a header of 192 bytes, the storage of the packed matrix as it is (packed_matrix.hpp), and the bias.
+/// Integers are little-endian. The layout is a promise; another one would be another version.
 ///
 /// | offset | type    | content                                                                                   |
 /// |--------|---------|-------------------------------------------------------------------------------------------|
@@ -29,8 +29,8 @@
 /// | 184    | u32     | CRC-32 of the bytes from 192 to the end: storage, bias, and the zeros that pad it to 64   |
 /// | 188    | u32     | CRC-32 of the bytes from 0 to 187                                                         |
 ///
-/// Every byte follows from what was saved, so equal matrices give equal blobs. All reading functions check the header in full,
-/// before they allocate or touch anything else; whatever the bytes are, the worst is a format_error.
+/// Every byte follows from what was saved, so equal matrices give equal blobs. All reading functions check the header
+/// in full, before they allocate or touch anything else; whatever the bytes are, the worst is a format_error.
 ///
 ///     const tern::aligned_bytes blob = tern::save(layer);
 ///     const auto same_layer = tern::load<tern::bit_linear>(blob);      // checks the checksum, copies
@@ -67,8 +67,11 @@ struct blob_info {
   std::int8_t state[16] = {};
   char codec_name[33] = {};
 
-  TERN_INLINE std::string_view codec() const { return codec_name; }
-  TERN_INLINE std::span<const std::int8_t> codec_state() const { return {state, state_bytes}; }
+  // Both point into this object, so not into a temporary one.
+  TERN_INLINE std::string_view codec() const& { return codec_name; }
+  TERN_INLINE std::span<const std::int8_t> codec_state() const& { return {state, state_bytes}; }
+  void codec() const&& = delete;
+  void codec_state() const&& = delete;
 };
 
 namespace detail::inline TERN_TU {
@@ -263,7 +266,8 @@ inline blob_info read_header(std::span<const std::byte> bytes) {
   std::memcpy(info.state, h.state, sizeof h.state);
   info.state_bytes = h.state_bytes;
 
-  // The sections follow each other and end with the blob. Each subtraction is of something that was found to be no larger.
+  // The sections follow each other and end with the blob. Each subtraction is of something that was found to be no
+  // larger.
   if (h.storage_offset != want.storage_offset || h.storage_bytes % storage_alignment != 0 ||
       h.blob_bytes < h.storage_offset || h.storage_bytes > h.blob_bytes - h.storage_offset)
     fail<format_error>(
@@ -296,8 +300,8 @@ inline void check_size(const blob_info& info, std::size_t size) {
         {"blob: ", info.blob_bytes, " bytes are ", size < info.blob_bytes ? "cut" : "grown", " to ", size});
 }
 
-/// f(), with any error of the library as a format_error: what a file's contents make a constructor refuse is wrong with the
-/// file.
+/// f(), with any error of the library as a format_error: what a file's contents make a constructor refuse is wrong with
+/// the file.
 template <class F>
 auto as_format_error(F&& f) {
 #if defined(__cpp_exceptions)
@@ -350,8 +354,8 @@ std::size_t blob_size(const X& x) {
 /// @param out  [blob_size(x)] bytes, any alignment; must not overlap x
 ///
 /// Cost:   reads the storage twice, for its checksum and to copy it.
-/// Errors: shape_error when out has another size, or a blob_view's bias another size than its weights have rows; nothing is
-///         then written.
+/// Errors: shape_error when out has another size, or a blob_view's bias another size than its weights have rows;
+///         nothing is then written.
 template <blob_source X>
 void save(const X& x, std::span<std::byte> out) {
   const auto& parts = detail::contents(x);
@@ -377,7 +381,8 @@ aligned_bytes save(const X& x) {
 ///
 /// @param bytes  a whole blob, any alignment
 ///
-/// Errors: format_error for a header that is damaged or contradicts itself, and when bytes has another size than it says.
+/// Errors: format_error for a header that is damaged or contradicts itself, and when bytes has another size than it
+/// says.
 inline blob_info read_blob_info(std::span<const std::byte> bytes) {
   const blob_info info = detail::read_header(bytes);
   detail::check_size(info, bytes.size());
@@ -398,15 +403,15 @@ inline void verify_payload(std::span<const std::byte> bytes) {
     detail::fail<format_error>({"blob: the ", bytes.size() - end, " bytes behind the bias must be 0"});
 }
 
-/// Weights and bias of a blob in place, in a mapped file for instance. The header is checked; storage and bias are neither
-/// scanned nor copied, and stay the owner's.
+/// Weights and bias of a blob in place, in a mapped file for instance. The header is checked; storage and bias are
+/// neither scanned nor copied, and stay the owner's.
 ///
 /// @tparam T     the codec, or a matrix or layer type that has it: i2, ternary_matrix<b3>, int8_linear
 /// @param bytes  a whole blob, aligned to 64
 ///
 /// Cost:   O(1).
-/// Errors: shape_error when bytes is not aligned; format_error when it is no blob, of another codec, or when its sizes do not
-///         follow from its format.
+/// Errors: shape_error when bytes is not aligned; format_error when it is no blob, of another codec, or when its sizes
+///         do not follow from its format.
 template <class T>
 blob_view<detail::codec_of<T>> view_blob(std::span<const std::byte> bytes) {
   using codec_type = detail::codec_of<T>;
@@ -426,8 +431,8 @@ blob_view<detail::codec_of<T>> view_blob(std::span<const std::byte> bytes) {
 /// @param bytes  a whole blob, any alignment
 ///
 /// Cost:   reads the bytes twice, for the checksum and to copy them; once more where they are not aligned to 64.
-/// Errors: format_error when bytes is no blob, is damaged, holds another codec, or what T refuses: more than one plane for
-///         a ternary_matrix, or a bias for anything but a layer.
+/// Errors: format_error when bytes is no blob, is damaged, holds another codec, or what T refuses: more than one plane
+///         for a ternary_matrix, or a bias for anything but a layer.
 ///
 ///     const auto layer = tern::load<tern::bit_linear>(tern::save(other_layer));      // gives what other_layer gives
 template <class T>

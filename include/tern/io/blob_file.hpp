@@ -27,7 +27,8 @@ namespace detail::inline TERN_TU {
 /// A file that appears under its path when it is complete, and else leaves everything as it was.
 class new_file {
  public:
-  /// Opens PATH.tmp0, or the next number that nobody uses: a crash may have left one behind, or two programs may save at once.
+  /// Opens PATH.tmp0, or the next number that nobody uses: a crash may have left one behind, or two programs may save
+  /// at once.
   explicit new_file(const std::string& path) : path_(path) {
     for (unsigned n = 0; file_ == nullptr && n < 100; ++n) {
       temporary_ = path + ".tmp" + std::to_string(n);
@@ -110,8 +111,8 @@ class blob_file {
 
 inline namespace TERN_TU {
 
-/// Writes the blob of x to a file: to PATH.tmp0 and when that is on disk renames it, so that at any moment, and whatever fails,
-/// PATH holds either what it held before or all of the blob.
+/// Writes the blob of x to a file: to PATH.tmp0 and when that is on disk renames it, so that at any moment, and
+/// whatever fails, PATH holds either what it held before or all of the blob.
 ///
 /// Cost:   reads the storage twice and copies nothing of it.
 /// Errors: io_error with path and reason; the temporary file is then removed.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 /// CRC-32 as zlib, gzip and PNG compute it, so that other tools can check what tern writes.
 ///
-/// The polynomial is 0xEDB88320 (reflected), start and final xor are all ones. It finds damage within any 32 consecutive
-/// bits, and in up to 11 KB any three flipped bits wherever they are (P. Koopman, "32-bit cyclic redundancy codes for
-/// Internet applications", DSN 2002). Eight bytes a step from eight tables (M. Kounavis and F. Berry, "A systematic approach
-/// to building high performance, software-based, CRC generators", ISCC 2005): table t holds the remainders of bytes with t
-/// zero bytes behind them.
+/// The polynomial is 0xEDB88320 (reflected), start and final xor are all ones. It finds damage within any 32
+/// consecutive bits, and in up to 11 KB any three flipped bits wherever they are (P. Koopman, "32-bit cyclic redundancy
+/// codes for Internet applications", DSN 2002). Eight bytes a step from eight tables (M. Kounavis and F. Berry, "A
+/// systematic approach to building high performance, software-based, CRC generators", ISCC 2005): table t holds the
+/// remainders of bytes with t zero bytes behind them.
 #pragma once
 
 #include <cstring>  // std::memcpy
@@ -30,7 +30,8 @@ struct crc32_tables {
 };
 inline constexpr crc32_tables crc32_table;
 
-/// The checksum of `bytes`, or of what gave `before` followed by `bytes`: crc32(b, crc32(a)) is that of a and b in a row.
+/// The checksum of `bytes`, or of what gave `before` followed by `bytes`: crc32(b, crc32(a)) is that of a and b in a
+/// row.
 inline std::uint32_t crc32(std::span<const std::byte> bytes, std::uint32_t before = 0) {
   constexpr auto& t = crc32_table.at;
   std::uint32_t crc = ~before;

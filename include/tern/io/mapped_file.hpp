@@ -47,8 +47,9 @@ inline std::span<const std::byte> map_file(const std::string& path) {
 
 }  // namespace detail::inline TERN_TU
 
-/// Owns the mapping of a whole file. Aligned to a page. Changes that others make to the file may show, and a file that is cut
-/// short while it is mapped kills its readers (SIGBUS): replace files, as save_file does, rather than write into them.
+/// Owns the mapping of a whole file. Aligned to a page. Changes that others make to the file may show, and a file that
+/// is cut short while it is mapped kills its readers (SIGBUS): replace files, as save_file does, rather than write into
+/// them.
 ///
 /// Errors: io_error with path and reason when the file cannot be opened or mapped, or is not a regular one.
 class mapped_file {
@@ -64,7 +65,7 @@ class mapped_file {
     if (!bytes_.empty()) ::munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
   }
 
-  std::span<const std::byte> bytes() const { return bytes_; }
+  TERN_INLINE std::span<const std::byte> bytes() const { return bytes_; }
 
  private:
   std::span<const std::byte> bytes_;

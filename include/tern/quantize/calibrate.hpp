@@ -80,11 +80,10 @@ struct value_range {
     return width;
   }
   TERN_INLINE static float pytorch_floor(float scale) { return scale < 0x1p-23f ? 0x1p-23f : scale; }
-  /// |low / scale| is at most 2^b - 1 but for rounding, and the clamp takes that back.
+  /// |low / scale| is at most (2^b - 1)(1 + 2^-23), which is less than 2^b - 1/2, so the zero point is a code.
   TERN_INLINE affine_scale with_zero(float scale, int bits) const {
     const std::int32_t half = std::int32_t{1} << (bits - 1);
-    const std::int32_t zero = -half - static_cast<std::int32_t>(std::rint(low() / scale));
-    return {scale, zero > half - 1 ? half - 1 : zero};
+    return {scale, -half - static_cast<std::int32_t>(std::rint(low() / scale))};
   }
 };
 

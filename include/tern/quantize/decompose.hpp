@@ -42,7 +42,8 @@ namespace tern::inline v0_1::detail::inline TERN_TU {
 
 /// 10^x for |x| <= 300 by a fixed sequence of roundings, since the pow of one machine is not that of another.
 ///
-/// 10^x = 2^n e^r with n = rint(x log2 10), |r| <= ln 2 / 2 = 0.347; the Taylor series of e^r to r^16 is good to 1e-22.
+/// 10^x = 2^n e^r with n = rint(x log2 10), |r| <= ln 2 / 2 = 0.347; the Taylor series of e^r to r^16 is good to 1e-22,
+/// the roundings of r to 1e-13.
 inline double power_of_ten(double x) {
   const double n = std::rint(x * 3.321928094887362);                              // log2 10
   double r = std::fma(x, 2.302585092994046, n * -0.6931471805599453), power = 1;  // ln 10, ln 2
