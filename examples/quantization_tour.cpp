@@ -279,7 +279,7 @@ void demo_tradeoff(checks& checks, std::size_t rows, const std::string& svg) {
     for (const method_results& s : results)
       for (const method_results& t : results)
         if (s.family == simple && t.family == thorough && s.variant == t.variant)
-          for (int d = 0; d < 3; ++d)
+          for (std::size_t d = 0; d < 3; ++d)
             checks.expect(s.per_row[d].snr_db <= t.per_row[d].snr_db + 0.05 &&
                               s.per_group[d].snr_db <= t.per_group[d].snr_db + 0.05,
                           fmt::format("{} is better than {}", s.name(), t.name()));

@@ -19,8 +19,11 @@ namespace demo {
 /// tern::llm_int8_linear with the interface of the other layers. It takes its memory in every call, when it knows how many
 /// columns have outliers.
 struct llm_int8_layer : tern::llm_int8_linear {
+  /// 6 is for language models. Here the largest activation of a layer is 1 to 4.
+  static constexpr float outliers_from = 3;
+
   llm_int8_layer(const tern::quantized_matrix& q, std::vector<float> bias)
-      : llm_int8_linear(tern::int8_matrix(q), std::move(bias)) {}
+      : llm_int8_linear(tern::int8_matrix(q), std::move(bias), {.threshold = outliers_from}) {}
 
   static std::size_t workspace_bytes(std::size_t) { return 0; }
   void operator()(tern::matrix_view<const float> x, tern::matrix_view<float> y, std::span<std::byte>) const {

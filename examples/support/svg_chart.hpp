@@ -74,15 +74,16 @@ class svg_writer {
   static constexpr double panel_height = 280;
   static constexpr double first_top = 76;
   static constexpr double line_height = panel_height + 84;  // with the title of a panel and the labels of its x axis
-  static constexpr double legend_height = 34;
+  static constexpr double legend_line = 22;
   static constexpr double end_label_width = 100;
 
   std::size_t columns() const { return chart_.columns == 0 ? chart_.panels.size() : chart_.columns; }
   double width() const { return margin + static_cast<double>(columns()) * (panel_width + margin); }
   double height() const {
     const std::size_t lines = (chart_.panels.size() + columns() - 1) / columns();
-    const bool has_legend = !std::ranges::all_of(chart_.series, &chart_series::label_at_end);
-    return first_top - 38 + static_cast<double>(lines) * line_height + (has_legend ? legend_height : 10);
+    const std::vector<legend_entry> entries = legend();
+    const double legend_height = entries.empty() ? 10 : 34 + entries.back().line * legend_line;
+    return first_top - 38 + static_cast<double>(lines) * line_height + legend_height;
   }
 
   template <class... Args>
@@ -210,18 +211,35 @@ class svg_writer {
     }
   }
 
-  /// Gives each name room in proportion to its letters; the marker and the gap count as six.
-  void draw_legend() {
-    const auto letters = [](const chart_series& series) { return static_cast<double>(series.name.size() + 6); };
-    double all = 0;
-    for (const chart_series& series : chart_.series)
-      if (!series.label_at_end) all += letters(series);
+  /// A name of the legend, and where its marker is.
+  struct legend_entry {
+    const chart_series* series;
+    double x = 0;
+    double line = 0;
+  };
+
+  /// Names side by side, in as many lines as they need.
+  std::vector<legend_entry> legend() const {
+    constexpr double letter_width = 6.6;
+    std::vector<legend_entry> entries;
     double x = margin + 5;
+    double line = 0;
     for (const chart_series& series : chart_.series) {
       if (series.label_at_end) continue;
-      draw_marker(series, x, height() - 18);
-      text(x + 11, height() - 14, "start", series.name);
-      x += (width() - 2 * margin) * letters(series) / all;
+      const double entry_width = letter_width * static_cast<double>(series.name.size()) + 36;
+      if (x + entry_width > width() - margin / 2) x = margin + 5, ++line;
+      entries.push_back({&series, x, line});
+      x += entry_width;
+    }
+    return entries;
+  }
+
+  void draw_legend() {
+    const std::vector<legend_entry> entries = legend();
+    for (const legend_entry& entry : entries) {
+      const double y = height() - 18 - (entries.back().line - entry.line) * legend_line;
+      draw_marker(*entry.series, entry.x, y);
+      text(entry.x + 11, y + 4, "start", entry.series->name);
     }
   }
 
