@@ -91,7 +91,7 @@ std::vector<result> measure_all(const networks& nets, const image_set& test, dou
   return rows;
 }
 
-/// Accuracy and error of the weights against the bits stored per weight. LLM.int8() stores what INT8 per channel stores.
+/// Accuracy and error of the weights against the bits stored per weight. LLM.int8() stores what INT8 per channel does.
 chart chart_of(const std::vector<result>& rows, const std::string& data) {
   chart chart{.title = data + ": what the bits of a weight buy",
               .x_label = "bits stored per weight, scales included",
@@ -110,7 +110,7 @@ chart chart_of(const std::vector<result>& rows, const std::string& data) {
   for (const result& row : rows)
     for (chart_series& series : chart.series) {
       if (!row.name.starts_with(series.name)) continue;
-      // What follows the name of the series tells its points apart; points that all but coincide with others go without.
+      // What follows the name of the series tells its points apart. Points that all but coincide with others have none.
       const std::string label = row.name.size() > series.name.size() ? row.name.substr(series.name.size() + 2) : "";
       const bool greedy = series.name == "post-training ternary";
       const bool labelled = greedy || series.name == "refined ternary" || series.name == "INT8 zero-point";

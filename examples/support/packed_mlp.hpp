@@ -16,8 +16,8 @@
 
 namespace demo {
 
-/// tern::llm_int8_linear with the interface of the other layers. It takes its memory in every call, when it knows how many
-/// columns have outliers.
+/// tern::llm_int8_linear with the interface of the other layers. It takes its memory in every call, when it knows how
+/// many columns have outliers.
 struct llm_int8_layer : tern::llm_int8_linear {
   /// 6 is for language models. Here the largest activation of a layer is 1 to 4.
   static constexpr float outliers_from = 3;
@@ -33,7 +33,8 @@ struct llm_int8_layer : tern::llm_int8_linear {
 
 /// A quantised network and the memory it runs in.
 ///
-/// @tparam Layer  tern::bit_linear, tern::int8_linear, tern::multi_ternary_linear, any other tern::linear, or llm_int8_layer
+/// @tparam Layer  tern::bit_linear, tern::int8_linear, tern::multi_ternary_linear, any other tern::linear, or
+///                llm_int8_layer
 template <class Layer>
 class packed_mlp {
  public:
@@ -50,7 +51,8 @@ class packed_mlp {
     workspace_ = tern::aligned_bytes(bytes);
   }
 
-  /// Evaluates a batch: x [images x inputs] gives scores [images x classes], valid until the next call. Allocates nothing.
+  /// Evaluates a batch: x [images x inputs] gives scores [images x classes], valid until the next call. Allocates
+  /// nothing, but for llm_int8_layer.
   tern::matrix_view<const float> operator()(tern::matrix_view<const float> x) {
     for (std::size_t l = 0; l < layers_.size(); ++l) {
       const tern::matrix_view<float> y(outputs_[l].data(), x.rows(), outputs_[l].cols());

@@ -51,13 +51,13 @@ inline stored_weights store_integers(const tern::matrix<float>& w, const tern::q
   return {bits + 16 * scales, tern::distortion(w, tern::dequantize(q)).snr_db};
 }
 
-/// Ternary planes: in 1.6 bits a trit, or in two where 128 inputs share a gamma, of which codec b3 knows nothing.
+/// Ternary planes: 1.6 bits a trit, but 2 where 128 inputs share a gamma: codec b3 takes groups of multiples of 20.
 inline stored_weights store_planes(const tern::matrix<float>& w, const tern::quantized_matrix& q) {
   return q.granularity == per_128 ? store_as<tern::multi_ternary_matrix<tern::i2>>(w, q)
                                   : store_as<tern::multi_ternary_matrix<tern::b3>>(w, q);
 }
 
-/// Plane codes of two or three planes: likewise, and the two bits are those of the fast codecs.
+/// Plane codes of two or three planes: likewise. n4 and n6, with 2 bits a trit, are the fast codecs of these.
 inline stored_weights store_plane_code(const tern::matrix<float>& w, const tern::quantized_trit_code& q) {
   if (q.granularity == per_128)
     return q.code.planes() == 2 ? store_as<tern::trit_code_matrix<tern::n4>>(w, q)
@@ -81,13 +81,14 @@ inline std::vector<weight_method> weight_methods() {
            return store_integers(w, tern::quantize_mse(w, g, {.bits = bits}), bits);
          }});
 
-  // Absmean and the optimum are the first points of the greedy curves.
+  // The other ternary rules, absmean and the optimum, are the first points of the greedy curves.
   methods.push_back({"ternary twn", "k = 1", true, [](const weights& w, granularity g, const on_progress&) {
                        return store_planes(w, tern::quantize_ternary(w, tern::twn{}, g));
                      }});
   const auto add_planes = [&](const char* family, std::size_t least, tern::decompose_options options) {
-    for (options.planes = least; options.planes <= 5; ++options.planes)
-      methods.push_back({family, fmt::format("k = {}", options.planes), options.planes <= 4,
+    constexpr std::size_t most = 5, most_in_groups = 4;  // about 8 bits, as int8
+    for (options.planes = least; options.planes <= most; ++options.planes)
+      methods.push_back({family, fmt::format("k = {}", options.planes), options.planes <= most_in_groups,
                          [options](const weights& w, granularity g, const on_progress& progress) mutable {
                            options.granularity = g;
                            const auto report = [&](std::size_t done, std::size_t total) {
@@ -114,7 +115,7 @@ inline std::vector<weight_method> weight_methods() {
 struct method_results {
   std::string family;
   std::string variant;
-  bool has_groups;
+  bool has_groups = false;
   std::array<stored_weights, 3> per_row = {};
   std::array<stored_weights, 3> per_group = {};
 
