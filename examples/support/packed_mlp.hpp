@@ -5,18 +5,36 @@
 #include <algorithm>
 #include <cstddef>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <tern/eigen.hpp>
+#include <tern/llm_int8_linear.hpp>
 #include <tern/tern.hpp>
 
 #include "mlp.hpp"
 
 namespace demo {
 
+/// tern::llm_int8_linear with the interface of the other layers. It takes its memory in every call, when it knows how
+/// many columns have outliers.
+struct llm_int8_layer : tern::llm_int8_linear {
+  /// 6 is for language models. Here the largest activation of a layer is 1 to 4.
+  static constexpr float outliers_from = 3;
+
+  llm_int8_layer(const tern::quantized_matrix& q, std::vector<float> bias)
+      : llm_int8_linear(tern::int8_matrix(q), std::move(bias), {.threshold = outliers_from}) {}
+
+  static std::size_t workspace_bytes(std::size_t) { return 0; }
+  void operator()(tern::matrix_view<const float> x, tern::matrix_view<float> y, std::span<std::byte>) const {
+    llm_int8_linear::operator()(x, y);
+  }
+};
+
 /// A quantised network and the memory it runs in.
 ///
-/// @tparam Layer  tern::bit_linear, tern::int8_linear, tern::multi_ternary_linear, or any other tern::linear
+/// @tparam Layer  tern::bit_linear, tern::int8_linear, tern::multi_ternary_linear, any other tern::linear, or
+///                llm_int8_layer
 template <class Layer>
 class packed_mlp {
  public:
@@ -33,7 +51,8 @@ class packed_mlp {
     workspace_ = tern::aligned_bytes(bytes);
   }
 
-  /// Evaluates a batch: x [images x inputs] gives scores [images x classes], valid until the next call. Allocates nothing.
+  /// Evaluates a batch: x [images x inputs] gives scores [images x classes], valid until the next call. Allocates
+  /// nothing, but for llm_int8_layer.
   tern::matrix_view<const float> operator()(tern::matrix_view<const float> x) {
     for (std::size_t l = 0; l < layers_.size(); ++l) {
       const tern::matrix_view<float> y(outputs_[l].data(), x.rows(), outputs_[l].cols());

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-/// A scatter chart of several panels with one logarithmic x axis, as an SVG file.
+/// A scatter chart of several panels with one x axis, as an SVG file.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <fstream>
 #include <initializer_list>
 #include <iterator>
@@ -16,19 +17,21 @@
 
 namespace demo {
 
-enum class marker { circle, square, diamond, triangle_up, triangle_down };
+enum class marker { circle, square, diamond, triangle_up, triangle_down, none };
 
 struct chart_point {
   double x = 0;
   std::vector<double> y;            ///< one value per panel; infinite ones are left out
-  std::vector<std::string> labels;  ///< one per panel, drawn beside the point; may be empty
+  std::vector<std::string> labels;  ///< one per panel, drawn beside the point; each, and the vector, may be empty
 };
 
 struct chart_series {
   std::string name;
   std::string colour;
   marker shape = marker::circle;
-  bool joined = false;  ///< a line leads from point to point
+  bool joined = false;        ///< a line leads from point to point
+  bool dashed = false;        ///< that line is dashed
+  bool label_at_end = false;  ///< the name stands at the last point of each panel, instead of in the legend
   std::vector<chart_point> points = {};
 };
 
@@ -43,8 +46,10 @@ struct chart {
   std::string title;
   std::string x_label;
   std::vector<double> x_ticks;  ///< ascending; they, with some room, are the range of the axis
-  std::vector<chart_panel> panels;
-  std::vector<chart_series> series;
+  bool linear_x = false;        ///< else logarithmic
+  std::size_t columns = 0;      ///< panels beside each other; 0: all of them
+  std::vector<chart_panel> panels = {};
+  std::vector<chart_series> series = {};
 };
 
 /// Draws a chart, panel by panel.
@@ -53,8 +58,8 @@ class svg_writer {
   explicit svg_writer(const chart& chart) : chart_(chart) {
     emit(R"(<svg xmlns="http://www.w3.org/2000/svg" width="{0}" height="{1}" viewBox="0 0 {0} {1}" )"
          R"(font-family="Helvetica, Arial, sans-serif" font-size="12" fill="#333">)",
-         width(), height);
-    emit(R"(<rect width="{}" height="{}" fill="white"/>)", width(), height);
+         width(), height());
+    emit(R"(<rect width="{}" height="{}" fill="white"/>)", width(), height());
     text(margin, 28, "start", chart.title, R"( font-size="16" font-weight="bold")");
     for (std::size_t p = 0; p < chart.panels.size(); ++p) draw_panel(p);
     draw_legend();
@@ -66,11 +71,20 @@ class svg_writer {
  private:
   static constexpr double margin = 48;
   static constexpr double panel_width = 380;
-  static constexpr double top = 76;
-  static constexpr double bottom = 356;
-  static constexpr double height = 436;
+  static constexpr double panel_height = 280;
+  static constexpr double first_top = 76;
+  static constexpr double line_height = panel_height + 84;  // with the title of a panel and the labels of its x axis
+  static constexpr double legend_line = 22;
+  static constexpr double end_label_width = 100;
 
-  double width() const { return margin + static_cast<double>(chart_.panels.size()) * (panel_width + margin); }
+  std::size_t columns() const { return chart_.columns == 0 ? chart_.panels.size() : chart_.columns; }
+  double width() const { return margin + static_cast<double>(columns()) * (panel_width + margin); }
+  double height() const {
+    const std::size_t lines = (chart_.panels.size() + columns() - 1) / columns();
+    const std::vector<legend_entry> entries = legend();
+    const double legend_height = entries.empty() ? 10 : 34 + entries.back().line * legend_line;
+    return first_top - 38 + static_cast<double>(lines) * line_height + legend_height;
+  }
 
   template <class... Args>
   void emit(fmt::string_view format, const Args&... args) {
@@ -101,14 +115,20 @@ class svg_writer {
       case marker::triangle_down:
         path = "m0 6.5l6 -11h-12z";
         break;
+      case marker::none:
+        return;
     }
     emit(R"(<path d="M{:.1f} {:.1f}{}" fill="{}" fill-opacity="0.85" stroke="white"/>)", x, y, path, series.colour);
   }
 
   void draw_panel(std::size_t p) {
     const chart_panel& panel = chart_.panels[p];
-    const double left = margin + static_cast<double>(p) * (panel_width + margin);
-    const double right = left + panel_width;
+    const double left = margin + static_cast<double>(p % columns()) * (panel_width + margin);
+    const bool end_labels = std::ranges::any_of(chart_.series, &chart_series::label_at_end);
+    const double plot_width = panel_width - (end_labels ? end_label_width : 0);
+    const double right = left + plot_width;
+    const double top = first_top + static_cast<double>(p / columns()) * line_height;
+    const double bottom = top + panel_height;
 
     double least = panel.least;
     double most = panel.most;
@@ -123,10 +143,11 @@ class svg_writer {
     if (least < panel.least && least - low < step / 2) low -= step;  // room for the label of the lowest point
     const double high = std::max(low + step, step * std::ceil(most / step));
 
-    constexpr double room = 1.4;
-    const double x_low = std::log(chart_.x_ticks.front() / room);
-    const double x_high = std::log(chart_.x_ticks.back() * room);
-    const auto x_of = [&](double x) { return left + (std::log(x) - x_low) / (x_high - x_low) * panel_width; };
+    const auto along = [&](double x) { return chart_.linear_x ? x : std::log(x); };
+    const double room = chart_.linear_x ? 0.5 : std::log(1.4);
+    const double x_low = along(chart_.x_ticks.front()) - room;
+    const double x_high = along(chart_.x_ticks.back()) + room;
+    const auto x_of = [&](double x) { return left + (along(x) - x_low) / (x_high - x_low) * plot_width; };
     const auto y_of = [&](double y) { return bottom - (y - low) / (high - low) * (bottom - top); };
 
     text(left, top - 16, "start", panel.title, R"( font-size="13" font-weight="bold")");
@@ -141,31 +162,84 @@ class svg_writer {
     }
     text((left + right) / 2, bottom + 38, "middle", chart_.x_label);
 
+    std::vector<end_label> ends;
     for (const chart_series& series : chart_.series) {
-      if (series.joined) {
-        std::string path;
-        for (const chart_point& point : series.points)
-          path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? 'M' : 'L', x_of(point.x), y_of(point.y[p]));
-        emit(R"(<path d="{}" fill="none" stroke="{}" stroke-width="1.5"/>)", path, series.colour);
+      std::string path;
+      end_label end{.series = &series};
+      for (const chart_point& point : series.points) {
+        if (!std::isfinite(point.y[p])) continue;
+        end.x = x_of(point.x);
+        end.y = y_of(point.y[p]);
+        path += fmt::format("{}{:.1f} {:.1f}", path.empty() ? 'M' : 'L', end.x, end.y);
       }
+      if (path.empty()) continue;
+      if (series.joined)
+        emit(R"(<path d="{}" fill="none" stroke="{}" stroke-width="1.5"{}/>)", path, series.colour,
+             series.dashed ? R"( stroke-dasharray="5 4")" : "");
+      if (series.label_at_end) ends.push_back(end);
       for (const chart_point& point : series.points) {
         if (!std::isfinite(point.y[p])) continue;
         draw_marker(series, x_of(point.x), y_of(point.y[p]));
-        text(x_of(point.x) + 9, y_of(point.y[p]) + 12, "start", point.labels[p], R"( font-size="11")");
+        if (!point.labels.empty())
+          text(x_of(point.x) + 9, y_of(point.y[p]) + 12, "start", point.labels[p], R"( font-size="11")");
       }
+    }
+    draw_end_labels(std::move(ends), right);
+  }
+
+  /// Where a series ends in a panel.
+  struct end_label {
+    const chart_series* series;
+    double x = 0;
+    double y = 0;
+  };
+
+  /// Names of series that end at the right of the plot stand in a column there, moved down where they would overlap;
+  /// those of others beside their last points.
+  void draw_end_labels(std::vector<end_label> ends, double right) {
+    constexpr double column = 60;
+    constexpr double least_distance = 13;
+    std::ranges::sort(ends, {}, &end_label::y);
+    double next = 0;
+    for (const end_label& end : ends) {
+      const bool in_column = end.x > right - column;
+      const std::string style = fmt::format(
+          R"( font-size="11" fill="{}" stroke="white" stroke-width="3" paint-order="stroke")", end.series->colour);
+      const double y = in_column ? std::max(end.y + 4, next) : end.y - 9;
+      text(in_column ? right + 10 : end.x + 4, y, in_column ? "start" : "end", end.series->name, style.c_str());
+      if (in_column) next = y + least_distance;
     }
   }
 
-  /// Gives each name room in proportion to its letters; the marker and the gap count as six.
-  void draw_legend() {
-    const auto letters = [](const chart_series& series) { return static_cast<double>(series.name.size() + 6); };
-    double all = 0;
-    for (const chart_series& series : chart_.series) all += letters(series);
+  /// A name of the legend, and where its marker is.
+  struct legend_entry {
+    const chart_series* series;
+    double x = 0;
+    double line = 0;
+  };
+
+  /// Names side by side, in as many lines as they need.
+  std::vector<legend_entry> legend() const {
+    constexpr double letter_width = 6.6;
+    std::vector<legend_entry> entries;
     double x = margin + 5;
+    double line = 0;
     for (const chart_series& series : chart_.series) {
-      draw_marker(series, x, height - 18);
-      text(x + 11, height - 14, "start", series.name);
-      x += (width() - 2 * margin) * letters(series) / all;
+      if (series.label_at_end) continue;
+      const double entry_width = letter_width * static_cast<double>(series.name.size()) + 36;
+      if (x + entry_width > width() - margin / 2) x = margin + 5, ++line;
+      entries.push_back({&series, x, line});
+      x += entry_width;
+    }
+    return entries;
+  }
+
+  void draw_legend() {
+    const std::vector<legend_entry> entries = legend();
+    for (const legend_entry& entry : entries) {
+      const double y = height() - 18 - (entries.back().line - entry.line) * legend_line;
+      draw_marker(*entry.series, entry.x, y);
+      text(entry.x + 11, y + 4, "start", entry.series->name);
     }
   }
 
