@@ -209,7 +209,7 @@ TEST_CASE("blob: golden bytes of a header with everything in it", "[io][golden]"
 TEST_CASE("blob: every truncation and every extension is refused", "[io]") {
   const tern::aligned_bytes blob = tern::save(small_layer());
   tern::aligned_bytes grown(blob.size() + 200);
-  std::memcpy(grown.data(), blob.data(), blob.size());
+  std::copy_n(blob.data(), blob.size(), grown.data());
   const std::span<const std::byte> bytes = grown;
   for (std::size_t size = 0; size <= bytes.size(); ++size) {
     INFO(size);

@@ -57,7 +57,8 @@ TEST_CASE("refit: Eigen's complete orthogonal decomposition finds the same gamma
     solver.compute(t.transpose() * t);
     const Eigen::VectorXd wanted = solver.solve(t.transpose() * w);
     singular += solver.rank() < t.cols();
-    const Eigen::VectorXd found = Eigen::Map<const Eigen::VectorXd>(gamma.data(), t.cols());
+    const Eigen::VectorXd found =
+        Eigen::VectorXd::NullaryExpr(t.cols(), [&](Eigen::Index p) { return gamma[static_cast<std::size_t>(p)]; });
     largest_difference = std::max(largest_difference, (found - wanted).norm() / std::max(1e-30, wanted.norm()));
     // The error by its formula is the error.
     const double error = tern::detail::fitted_error(equations, planes, w.squaredNorm(), gamma);

@@ -201,7 +201,9 @@ struct decoder<i2> {
       multiply_block(blocks, x, sum);
       multiply_block(blocks + vector_bytes, x + block_inputs<i2>, sum + 4);
     }
-    if (n != 0) multiply_block(blocks, x, sum);
+    if (n != 0) {
+      multiply_block(blocks, x, sum);
+    }
     TERN_UNROLL for (std::size_t p = 0; p < 4; ++p) sum[p] = _mm512_add_epi32(sum[p], sum[p + 4]);
     const __m512i low = _mm512_add_epi32(sum[0], _mm512_srai_epi32(sum[1], 2));
     const __m512i high = _mm512_add_epi32(_mm512_srai_epi32(sum[2], 4), _mm512_srai_epi32(sum[3], 6));

@@ -86,7 +86,7 @@ struct basic_quantized_matrix {
     basic_quantized_matrix q(1, codes.rows(), codes.cols(), granularity);
     for (std::size_t n = 0; n < q.rows; ++n)
       for (std::size_t k = 0; k < q.cols; ++k) q.code_row(0, n)[k] = codes(n, k);
-    q.scales.assign(scales.begin(), scales.end());
+    q.scales = std::vector<float>(scales.begin(), scales.end());
     q.check();
     return q;
   }
