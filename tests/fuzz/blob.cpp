@@ -60,7 +60,7 @@ void read(std::span<const std::byte> aligned, std::span<const std::byte> bytes) 
     use(parts.weights, parts.bias);
   }
   const auto layer =
-      accepted([&] { return tern::load<tern::linear<tern::multi_ternary_matrix<Codec>>>(bytes); }, loaded);
+      accepted([&] { return tern::load<tern::linear<tern::packed_matrix<Codec>>>(bytes); }, loaded);
   if (loaded) {
     require(viewed, "loaded what could not be viewed");
     require(equal(tern::save(layer), bytes), "saved again, it is another blob");

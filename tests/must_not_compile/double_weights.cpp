@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Nothing is narrowed silently: a matrix of doubles is cast by its owner.
 // expect: real_element
-#include <tern/quantize/weights.hpp>
+#include <tern/quantize/ternary.hpp>
 
 #if MUST_NOT_COMPILE
 using element = double;
