@@ -8,7 +8,7 @@
 ///
 /// The first byte of an input says what to do to the rest, which is a blob: bit 0 makes its sizes fit each other, bit 1
 /// its checksums right, so that what lies behind those checks is reached; bit 2 puts it at an odd address.
-#include <tern/linear.hpp>
+#include <tern/llm_int8_linear.hpp>
 
 #include <cstdio>
 #include <cstdlib>
@@ -59,8 +59,7 @@ void read(std::span<const std::byte> aligned, std::span<const std::byte> bytes) 
     require(192 + parts.weights.storage_bytes() + parts.bias.size_bytes() <= aligned.size(), "the view is too large");
     use(parts.weights, parts.bias);
   }
-  const auto layer =
-      accepted([&] { return tern::load<tern::linear<tern::packed_matrix<Codec>>>(bytes); }, loaded);
+  const auto layer = accepted([&] { return tern::load<tern::linear<tern::packed_matrix<Codec>>>(bytes); }, loaded);
   if (loaded) {
     require(viewed, "loaded what could not be viewed");
     require(equal(tern::save(layer), bytes), "saved again, it is another blob");
@@ -117,6 +116,13 @@ void run(std::uint8_t what, std::span<const std::byte> input) {
     if (info.codec() == Codec::name()) read<Codec>(aligned.bytes(), anywhere.bytes());
   };
   [&]<class... Codecs>(tern::type_list<Codecs...>) { (read_if_named(Codecs()), ...); }(saved_codecs());
+  if (info.is_llm_int8) {
+    bool ok = false;
+    const auto layer = accepted([&] { return tern::load<tern::llm_int8_linear>(anywhere.bytes()); }, ok);
+    require(!ok || equal(tern::save(layer), aligned.bytes()), "saved again, it is another blob");
+    accepted([&] { return tern::load<tern::int8_linear>(anywhere.bytes()); }, ok);
+    require(!ok, "loaded as a layer without outliers");
+  }
   if (info.codec() != tern::i8::name()) {
     bool ok = false;
     accepted([&] { return tern::view_blob<tern::i8>(aligned.bytes()); }, ok);
@@ -141,6 +147,7 @@ std::vector<std::vector<std::byte>> blobs() {
   };
   [&]<class... Codecs>(tern::type_list<Codecs...>) { (add_codec(Codecs()), ...); }(saved_codecs());
   add(tern::save(tern::bit_linear{}));
+  add(tern::save(tern::llm_int8_linear(tern::int8_matrix(draw_packed<tern::i8>(4, 1, 3, 7).view()), {1, 2, 3})));
   return all;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <tern/io/blob.hpp>
 
-#include <tern/linear.hpp>
+#include <tern/llm_int8_linear.hpp>
 
 #include "io/blobs.hpp"
 #include "support/catch.hpp"
@@ -150,6 +150,43 @@ TEST_CASE("blob: the strong types", "[io]") {
   check(tern::trit_code_matrix<tern::b3x3>(triples));
   CHECK(tern::load<tern::trit_code_matrix<>>(tern::save(tern::trit_code_matrix<>(pairs))).view().get_codec() ==
         tern::n4(pairs.code));
+}
+
+TEST_CASE("blob: an LLM.int8() layer keeps its threshold and is nothing else", "[io]") {
+  const auto w = draw_matrix(20, 70, 5), x = draw_matrix(6, 70, 6);
+  const auto drawn = draw_matrix(1, 20, 7);
+  const std::vector<float> bias(drawn.data(), drawn.data() + 20);
+  const auto layer = tern::llm_int8_linear::from_float(w, bias, {.threshold = 2.5f});
+  const tern::aligned_bytes blob = tern::save(layer);
+  const tern::blob_info info = tern::read_blob_info(blob);
+  CHECK(info.is_llm_int8);
+  CHECK(info.outlier_threshold == 2.5f);
+  const auto copy = tern::load<tern::llm_int8_linear>(blob);
+  CHECK(copy.threshold() == 2.5f);
+  CHECK(tern_test::same(copy(x), layer(x)));
+  CHECK(equal(tern::save(copy), blob));
+  CHECK(tern::view_blob<tern::llm_int8_linear>(blob).bias.size() == 20);
+  CHECK_THROWS_WITH(tern::load<tern::int8_linear>(blob), "blob: holds an LLM.int8() layer");
+  CHECK_THROWS_AS(tern::load<tern::int8_linear>(blob), format_error);
+  CHECK_THROWS_WITH(tern::load<tern::llm_int8_linear>(tern::save(tern::int8_linear::from_float(w, bias))),
+                    "blob: holds no LLM.int8() layer");
+  tern::aligned_bytes damaged = blob;
+  const auto refuses = [&](std::size_t offset, auto value) {
+    damaged = blob;
+    put(damaged, offset, value);
+    fix_checksums(damaged);
+    CHECK_THROWS_AS(tern::read_blob_info(damaged), format_error);
+  };
+  refuses(144, std::uint32_t{2});
+  refuses(144, std::uint32_t{0});  // with a threshold
+  refuses(148, -1.0f);
+  refuses(148, std::numeric_limits<float>::quiet_NaN());
+  refuses(64, 'n');  // codec n8
+  // Weights that such a layer does not take.
+  damaged = tern::save(tern::int8_matrix(tern::quantize_zero_point(w)));
+  put(damaged, 144, std::uint32_t{1});
+  fix_checksums(damaged);
+  CHECK_THROWS_AS(tern::load<tern::llm_int8_linear>(damaged), format_error);
 }
 
 TEST_CASE("blob: a codec's state goes along", "[io]") {

@@ -25,7 +25,9 @@
 /// | 120    | u64     | bytes of the storage, a multiple of 64                                                    |
 /// | 128    | u64     | offset of the bias: the end of the storage                                                |
 /// | 136    | u64     | count of the bias, float32: as many as rows, or 0 for none                                |
-/// | 144    | u8[40]  | zeros                                                                                     |
+/// | 144    | u32     | 1 for an LLM.int8() layer, else 0                                                         |
+/// | 148    | f32     | its threshold, at least 0; 0 for anything else                                            |
+/// | 152    | u8[32]  | zeros                                                                                     |
 /// | 184    | u32     | CRC-32 of the bytes from 192 to the end: storage, bias, and the zeros that pad it to 64   |
 /// | 188    | u32     | CRC-32 of the bytes from 0 to 187                                                         |
 ///
@@ -48,6 +50,7 @@ namespace tern::inline v0_1 {
 
 template <class Weights>
 class linear;
+class llm_int8_linear;
 
 /// Weights and bias in place.
 template <codec Codec>
@@ -62,6 +65,8 @@ struct blob_info {
   std::size_t bias_count = 0;  // N, or 0 for no bias
   std::size_t storage_bytes = 0;
   std::size_t blob_bytes = 0;
+  bool is_llm_int8 = false;  // an LLM.int8() layer, and its threshold
+  float outlier_threshold = 0;
   std::uint32_t payload_crc = 0;
   std::uint32_t state_bytes = 0;
   std::int8_t state[16] = {};
@@ -89,15 +94,17 @@ struct blob_header {
   std::int8_t state[16] = {};
   std::uint64_t storage_offset = 192, storage_bytes = 0;
   std::uint64_t bias_offset = 0, bias_count = 0;
-  std::uint8_t zeros[40] = {};
+  std::uint32_t is_llm_int8 = 0;
+  float outlier_threshold = 0;
+  std::uint8_t zeros[32] = {};
   std::uint32_t payload_crc = 0;
   std::uint32_t header_crc = 0;
 };
 static_assert(sizeof(blob_header) == 192 && sizeof(blob_header) % storage_alignment == 0 &&
               std::is_trivially_copyable_v<blob_header>);
 static_assert(offsetof(blob_header, sharing) == 56 && offsetof(blob_header, codec) == 64 &&
-              offsetof(blob_header, storage_offset) == 112 && offsetof(blob_header, payload_crc) == 184 &&
-              offsetof(blob_header, header_crc) == 188);
+              offsetof(blob_header, storage_offset) == 112 && offsetof(blob_header, is_llm_int8) == 144 &&
+              offsetof(blob_header, payload_crc) == 184 && offsetof(blob_header, header_crc) == 188);
 static_assert(static_cast<int>(granularity::sharing::tensor) == 0 && static_cast<int>(granularity::sharing::row) == 1 &&
               static_cast<int>(granularity::sharing::group) == 2 && static_cast<int>(scale_type::float32) == 0 &&
               static_cast<int>(scale_type::float16) == 1 && static_cast<int>(scale_type::bfloat16) == 2);
@@ -154,6 +161,8 @@ struct codec_in<T> {
 };
 template <class Weights>
 struct codec_in<linear<Weights>> : codec_in<Weights> {};
+template <>
+struct codec_in<llm_int8_linear> : codec_in<i8> {};
 template <class T>
 using codec_of = typename codec_in<T>::type;
 
@@ -174,6 +183,20 @@ blob_view<codec_of<Weights>> contents(const linear<Weights>& layer) {
   return {layer.weights().view(), layer.bias()};
 }
 
+template <std::same_as<llm_int8_linear> Layer>
+blob_view<i8> contents(const Layer& layer) {
+  return {layer.weights().view(), layer.bias()};
+}
+
+/// What a header says of an LLM.int8() layer, and of anything else.
+template <class X>
+void set_outliers(const X& x, auto& header) {
+  if constexpr (std::same_as<X, llm_int8_linear>) {
+    header.is_llm_int8 = 1;
+    header.outlier_threshold = x.threshold();
+  }
+}
+
 /// Bytes of the bias with its padding.
 template <codec Codec>
 std::size_t padded_bias_bytes(const blob_view<Codec>& x) {
@@ -187,9 +210,9 @@ void check_bias(const blob_view<Codec>& x) {
     fail<shape_error>({"save: ", x.bias.size(), " biases for ", x.weights.rows(), " outputs"});
 }
 
-/// Hands the bytes of a blob to sink(span), part by part.
-template <codec Codec, class Sink>
-void write_blob(const blob_view<Codec>& x, Sink&& sink) {
+/// Hands the bytes of the blob of `source`, whose contents are x, to sink(span), part by part.
+template <class Source, codec Codec, class Sink>
+void write_blob(const Source& source, const blob_view<Codec>& x, Sink&& sink) {
   static constexpr std::byte zeros[storage_alignment] = {};
   const std::span<const std::byte> storage = x.weights.storage(), bias = std::as_bytes(x.bias);
   const std::span<const std::byte> padding(zeros, padded_bias_bytes(x) - bias.size());
@@ -216,6 +239,7 @@ void write_blob(const blob_view<Codec>& x, Sink&& sink) {
   h.bias_offset = h.storage_offset + h.storage_bytes;
   h.bias_count = x.bias.size();
   h.blob_bytes = h.bias_offset + bias.size() + padding.size();
+  set_outliers(source, h);
   h.payload_crc = crc32(padding, crc32(bias, crc32(storage)));
   h.header_crc = header_crc(h);
 
@@ -254,7 +278,9 @@ inline blob_info read_header(std::span<const std::byte> bytes) {
     fail<format_error>({"blob: flags ", h.has_zeros, " and ", h.has_sums, " are not 0 or 1"});
   if (static_cast<granularity::sharing>(h.sharing) != granularity::sharing::group && h.group != 0)
     fail<format_error>({"blob: groups of ", h.group, " inputs in a matrix whose scales are not per group"});
-  if (!all_zero(h.zeros, sizeof h.zeros)) fail<format_error>({"blob: bytes 144 to 183 must be 0"});
+  if (!all_zero(h.zeros, sizeof h.zeros)) fail<format_error>({"blob: bytes 152 to 183 must be 0"});
+  if (h.is_llm_int8 > 1 || !(h.outlier_threshold >= 0) || (h.is_llm_int8 == 0 && h.outlier_threshold != 0))
+    fail<format_error>({"blob: flag ", h.is_llm_int8, " and threshold ", h.outlier_threshold, " of LLM.int8()"});
 
   blob_info info;
   std::memcpy(info.codec_name, h.codec, sizeof h.codec);  // and a zero behind
@@ -263,6 +289,8 @@ inline blob_info read_header(std::span<const std::byte> bytes) {
     fail<format_error>({"blob: the name of the codec is not 1 to 32 visible ASCII characters"});
   if (h.state_bytes > sizeof h.state || !all_zero(h.state + h.state_bytes, sizeof h.state - h.state_bytes))
     fail<format_error>({"blob: ", h.state_bytes, " bytes of codec state, of 16 that must be 0 behind it"});
+  if (h.is_llm_int8 != 0 && info.codec() != i8::name())
+    fail<format_error>({"blob: an LLM.int8() layer in codec ", info.codec()});
   std::memcpy(info.state, h.state, sizeof h.state);
   info.state_bytes = h.state_bytes;
 
@@ -289,6 +317,8 @@ inline blob_info read_header(std::span<const std::byte> bytes) {
   info.bias_count = static_cast<std::size_t>(h.bias_count);
   info.storage_bytes = static_cast<std::size_t>(h.storage_bytes);
   info.blob_bytes = static_cast<std::size_t>(h.blob_bytes);
+  info.is_llm_int8 = h.is_llm_int8 != 0;
+  info.outlier_threshold = h.outlier_threshold;
   info.payload_crc = h.payload_crc;
   return info;
 }
@@ -363,7 +393,7 @@ void save(const X& x, std::span<std::byte> out) {
   if (out.size() != size) detail::fail<shape_error>({"save: a blob of ", size, " bytes does not go into ", out.size()});
   detail::check_bias(parts);
   std::byte* at = out.data();
-  detail::write_blob(parts, [&](std::span<const std::byte> part) {
+  detail::write_blob(x, parts, [&](std::span<const std::byte> part) {
     if (!part.empty()) std::memcpy(at, part.data(), part.size());
     at += part.size();
   });
@@ -427,7 +457,8 @@ blob_view<detail::codec_of<T>> view_blob(std::span<const std::byte> bytes) {
 
 /// A matrix or layer of its own from a blob, checksums checked.
 ///
-/// @tparam T     ternary_matrix<i2>, multi_ternary_matrix<b3>, int8_matrix, packed_matrix<Codec>, linear<Weights>, ...
+/// @tparam T     ternary_matrix<i2>, multi_ternary_matrix<b3>, int8_matrix, packed_matrix<Codec>, linear<Weights>,
+///               llm_int8_linear, ...
 /// @param bytes  a whole blob, any alignment
 ///
 /// Cost:   reads the bytes twice, for the checksum and to copy them; once more where they are not aligned to 64.
@@ -444,7 +475,15 @@ T load(std::span<const std::byte> bytes) {
   }
   const auto parts = tern::view_blob<T>(bytes);
   tern::verify_payload(bytes);
-  if constexpr (requires { typename T::weights_type; }) {
+  const blob_info info = tern::read_blob_info(bytes);
+  if (info.is_llm_int8 != std::same_as<T, llm_int8_linear>)
+    detail::fail<format_error>({"blob: holds ", info.is_llm_int8 ? "an" : "no", " LLM.int8() layer"});
+  if constexpr (std::same_as<T, llm_int8_linear>) {
+    return detail::as_format_error([&] {
+      return T(int8_matrix(parts.weights), std::vector<float>(parts.bias.begin(), parts.bias.end()),
+               {.threshold = info.outlier_threshold});
+    });
+  } else if constexpr (requires { typename T::weights_type; }) {
     return detail::as_format_error([&] {
       return T(typename T::weights_type(parts.weights), std::vector<float>(parts.bias.begin(), parts.bias.end()));
     });

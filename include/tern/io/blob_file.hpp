@@ -121,7 +121,7 @@ void save_file(const std::string& path, const X& x) {
   const auto& parts = detail::contents(x);
   detail::check_bias(parts);
   detail::new_file file(path);
-  detail::write_blob(parts, [&](std::span<const std::byte> part) { file.write(part); });
+  detail::write_blob(x, parts, [&](std::span<const std::byte> part) { file.write(part); });
   file.commit();
 }
 
