@@ -39,7 +39,7 @@ double nearest_error(const std::vector<float>& w, const plane_values& gamma, std
       double level = 0;
       for (std::size_t p = 0, rest = i; p < planes; ++p, rest /= 3)
         level += gamma[p] * (static_cast<double>(rest % 3) - 1);
-      least = std::min(least, std::fabs(double{x} - level));
+      least = std::min(least, std::fabs(static_cast<double>(x) - level));
     }
     error += least * least;
   }
@@ -58,7 +58,7 @@ TEST_CASE("sorted magnitudes: order, sums and counts", "[quantize]") {
     sorted.assign(view_of(w));
     std::vector<double> magnitudes;
     double squares = 0;
-    for (const float x : w) magnitudes.push_back(std::fabs(double{x}));
+    for (const float x : w) magnitudes.push_back(std::fabs(static_cast<double>(x)));
     std::sort(magnitudes.begin(), magnitudes.end());
     REQUIRE(sorted.count() == w.size());
     CHECK(sorted.largest() == (w.empty() ? 0 : magnitudes.back()));
@@ -140,7 +140,7 @@ TEST_CASE("alternation: what does not fit float is no solution", "[quantize]") {
   sorted_magnitudes sorted(4);
   const std::vector<float> w{most, most, most / 2, 0};
   sorted.assign(view_of(w));
-  const auto found = alternation(2).run(sorted, {3.0 * double{most}, -2.0 * double{most}});
+  const auto found = alternation(2).run(sorted, {3.0 * static_cast<double>(most), -2.0 * static_cast<double>(most)});
   CHECK((std::isinf(found.error) || tern::detail::fits_float(found.gamma, 2)));
 }
 
@@ -167,8 +167,9 @@ TEST_CASE("assignment: the nearest level, the lower one at ties, the first c of 
       for (bool more = true; more;) {
         double level = 0;
         bool empty = false;
-        for (std::size_t p = 0; p < planes; ++p) level += double{gamma[p]} * c[p], empty |= gamma[p] == 0 && c[p] != 0;
-        const double distance = std::fabs(double{w[i]} - level);
+        for (std::size_t p = 0; p < planes; ++p)
+          level += static_cast<double>(gamma[p]) * c[p], empty |= gamma[p] == 0 && c[p] != 0;
+        const double distance = std::fabs(static_cast<double>(w[i]) - level);
         if (!empty && (distance < best_distance || (distance == best_distance && level < best_level)))
           best = c, best_distance = distance, best_level = level;
         more = false;
@@ -203,9 +204,9 @@ TEST_CASE("step: a dense scan finds nothing much better", "[quantize]") {
       if (best.d == 0) continue;
       double error = 0;
       for (const float x : w) {
-        double least = std::fabs(double{x});
+        double least = std::fabs(static_cast<double>(x));
         for (std::size_t l = 0; l < levels.count; ++l)
-          least = std::min(least, std::fabs(std::fabs(double{x}) - best.d * levels.q[l]));
+          least = std::min(least, std::fabs(std::fabs(static_cast<double>(x)) - best.d * levels.q[l]));
         error += least * least;
       }
       CHECK(error <= (sorted.sum_of_squares() - best.gain) * (1 + 1e-9) + 1e-9 * sorted.sum_of_squares());

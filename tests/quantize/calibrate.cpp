@@ -149,7 +149,8 @@ TEST_CASE("moving_average_observer: the first batch sets, others move", "[calibr
 TEST_CASE("moving_average_observer: a hundredth by default", "[calibrate]") {
   tern::moving_average_observer seen;
   float least = 0, most = 0;
-  const auto average = [](double before, double now) {
+  const auto average = [](float from, float to) {
+    const auto before = static_cast<double>(from), now = static_cast<double>(to);
     return static_cast<float>(std::fma(0.01, now, std::fma(-0.01, before, before)));
   };
   for (unsigned batch = 0; batch < 50; ++batch) {

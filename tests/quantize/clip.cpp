@@ -47,7 +47,7 @@ float textbook_mse_clip(const std::vector<float>& values, int bits) {
   const auto a = sorted_magnitudes(values);
   const float q = static_cast<float>((1 << (bits - 1)) - 1);
   float best = 0;
-  double least = infinity;
+  double least = std::numeric_limits<double>::infinity();
   for (int i = 100; i >= 1; --i) {
     const float c = static_cast<float>(double(a.back()) * i / 100), scale = c / q;
     double sum = 0;
@@ -86,12 +86,12 @@ double textbook_divergence(const std::vector<double>& histogram, std::size_t i, 
 
 float textbook_entropy_clip(const std::vector<float>& values, int bits, std::size_t bins) {
   const auto a = sorted_magnitudes(values);
-  const double am = a.back();
+  const auto am = static_cast<double>(a.back());
   std::vector<double> histogram(bins);
   for (const float v : a)
     if (v > 0) ++histogram[std::min(bins - 1, static_cast<std::size_t>(double(v) * double(bins) / am))];
   std::size_t best = bins;
-  double least = infinity;
+  double least = std::numeric_limits<double>::infinity();
   for (std::size_t i = bins; i >= std::size_t{1} << (bits - 1); --i) {
     const double divergence = textbook_divergence(histogram, i, std::size_t{1} << (bits - 1));
     if (divergence < least) least = divergence, best = i;
@@ -186,7 +186,8 @@ TEST_CASE("percentile_clip: order statistics of many values", "[calibrate]") {
   const auto sorted = sorted_magnitudes(values);
   for (int i = 0; i <= 4096; ++i) {  // places that are multiples of a quarter, exactly
     const std::size_t place = std::size_t(i) / 4;
-    const double a = sorted[place], b = sorted[std::min<std::size_t>(place + 1, 1024)];
+    const auto a = static_cast<double>(sorted[place]),
+               b = static_cast<double>(sorted[std::min<std::size_t>(place + 1, 1024)]);
     REQUIRE(tern::percentile_clip(counts, i / 4096.0) == static_cast<float>(a + (i % 4) * 0.25 * (b - a)));
   }
 }

@@ -21,7 +21,7 @@ struct absmean {
   static constexpr tern::absmean rule{};
   static expected restated(const std::vector<float>& w) {
     double sum = 0;
-    for (const float x : w) sum += std::fabs(double{x});
+    for (const float x : w) sum += std::fabs(static_cast<double>(x));
     expected e{w.empty() ? 0.0f : static_cast<float>(sum / static_cast<double>(w.size())), {}};
     for (const float x : w)
       e.trits.push_back(e.gamma == 0 ? 0 : static_cast<int>(std::clamp(std::rint(x / e.gamma), -1.0f, 1.0f)));
@@ -32,13 +32,13 @@ struct twn {
   static constexpr tern::twn rule{};
   static expected restated(const std::vector<float>& w) {
     double sum = 0, kept = 0, count = 0;
-    for (const float x : w) sum += std::fabs(double{x});
+    for (const float x : w) sum += std::fabs(static_cast<double>(x));
     const double threshold = w.empty() ? 0 : 0.7 * (sum / static_cast<double>(w.size()));
     expected e;
     for (const float x : w) {
-      const bool keep = std::fabs(double{x}) > threshold;
+      const bool keep = std::fabs(static_cast<double>(x)) > threshold;
       e.trits.push_back(keep ? sign(x) : 0);
-      if (keep) kept += std::fabs(double{x}), ++count;
+      if (keep) kept += std::fabs(static_cast<double>(x)), ++count;
     }
     e.gamma = count == 0 ? 0.0f : static_cast<float>(kept / count);
     return e;
@@ -63,7 +63,7 @@ struct optimum {
     std::size_t kept = 0;
     expected e;
     for (std::size_t m = 1; m <= sorted.size(); ++m) {
-      sum += double{sorted[m - 1]};
+      sum += static_cast<double>(sorted[m - 1]);
       if (sum * sum / static_cast<double>(m) > best * (1 + 1e-14)) {
         best = sum * sum / static_cast<double>(m), kept = m;
         e.gamma = static_cast<float>(sum / static_cast<double>(m));
@@ -119,7 +119,8 @@ double least_error(const std::vector<float>& w, const std::vector<float>& h) {
     double wt = 0, tt = 0, ww = 0;
     std::size_t rest = c;
     for (std::size_t i = 0; i < w.size(); ++i, rest /= 3) {
-      const double t = static_cast<double>(rest % 3) - 1, x = double{w[i]}, weight = double{h[i]};
+      const double t = static_cast<double>(rest % 3) - 1, x = static_cast<double>(w[i]),
+                   weight = static_cast<double>(h[i]);
       wt += weight * x * t, tt += weight * t * t, ww += weight * x * x;
     }
     best = std::min(best, tt == 0 ? ww : ww - wt * wt / tt);
@@ -129,8 +130,8 @@ double least_error(const std::vector<float>& w, const std::vector<float>& h) {
 double error_of(const std::vector<float>& w, const std::vector<float>& h, const tern::quantized_matrix& q) {
   double error = 0;
   for (std::size_t i = 0; i < w.size(); ++i) {
-    const double e = double{w[i]} - double{q.scales[0]} * q.codes[i];
-    error += double{h[i]} * e * e;
+    const double e = static_cast<double>(w[i]) - static_cast<double>(q.scales[0]) * q.codes[i];
+    error += static_cast<double>(h[i]) * e * e;
   }
   return error;
 }
