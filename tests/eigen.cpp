@@ -175,7 +175,7 @@ TEST_CASE("eigen: quantizers and measures take Eigen's matrices", "[eigen]") {
   CHECK(tern::ste_backward_clipped(W, W, 0.5f)(0, 0) == (std::fabs(W(0, 0)) <= 0.5f ? W(0, 0) : 0.0f));
 }
 
-/// The seed's bitlinear: x float, gamma [out] or [1, out], a 1-D x gives a 1-D y.
+/// BitLinear with float activations: x float, gamma [out] or [1, out], a 1-D x gives a 1-D y.
 TEST_CASE("eigen: gamma as a vector, as a row, as a matrix of one row", "[eigen]") {
   using codes_type = Eigen::Matrix<std::int8_t, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   codes_type trits(2, 3);

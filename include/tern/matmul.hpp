@@ -81,7 +81,7 @@ concept product_right = requires(const W& w) {
 ///     y(m,n) = bias ? fma(r, x.scale(m), bias(n)) : r * x.scale(m)
 ///
 /// With a float matrix as x the inner sum is float too, r' = fma(x(k), w(k), r') over k ascending from +0, and x.scale is 1:
-/// the seed's bitlinear. There IEEE rules hold (infinity times a zero weight is NaN).
+/// BitLinear without quantised activations. There IEEE rules hold (infinity times a zero weight is NaN).
 ///
 /// @param isa   the instruction set to run on, a tag such as isa::avx2{}; left out: the best of this machine
 /// @param x     [M x K] quantised activations (see quantize_activations), or float

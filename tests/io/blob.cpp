@@ -207,7 +207,7 @@ TEST_CASE("blob: equal matrices give equal bytes, whatever else is in a granular
   CHECK(equal(tern::save(tern::ternary_matrix<>(q)), blob));
 }
 
-// Golden bytes: on users' disks, derived by hand from the table in blob.hpp, the checksums by zlib's crc32(). They may
+// Golden bytes: on users' disks, derived by hand from the table in blob_header.hpp, the checksums by zlib's crc32(). They may
 // be changed only together with the version of the layout, never to make a test pass.
 
 TEST_CASE("blob: golden bytes of a layer", "[io][golden]") {

@@ -28,7 +28,7 @@ tern::matrix<float> draw(std::size_t rows, std::size_t cols, unsigned seed) {
   return w;
 }
 
-/// The seed, row by row: R = W; repeat: gamma = mean |R|, T = clamp(round(R / gamma), -1, 1), R = fl(R - fl(gamma T)).
+/// Greedy planes, row by row: R = W; repeat: gamma = mean |R|, T = clamp(round(R / gamma), -1, 1), R = fl(R - fl(gamma T)).
 /// Calls f(plane, row, gamma, T, R after the plane).
 template <class F>
 void greedy(const tern::matrix<float>& w, std::size_t planes, F&& f) {
@@ -51,7 +51,7 @@ void greedy(const tern::matrix<float>& w, std::size_t planes, F&& f) {
 
 }  // namespace
 
-TEST_CASE("decompose: the seed's greedy planes, code for code", "[quantize]") {
+TEST_CASE("decompose: greedy planes as the textbook says, code for code", "[quantize]") {
   const std::size_t planes = GENERATE(as<std::size_t>(), 1, 2, 3, 5), cols = GENERATE(as<std::size_t>(), 1, 16, 100);
   const auto w = draw(7, cols, 1);
   const auto q = tern::decompose(w, {.planes = planes});

@@ -66,7 +66,7 @@ TEST_CASE("distortion: against the clipped tensor it would look well", "[quantiz
   CHECK(tern::distortion(original, w_hat).snr_db < 0.2);
 }
 
-TEST_CASE("distortion: does not depend on the size of the data, unlike the seed's", "[quantize]") {
+TEST_CASE("distortion: does not depend on the size of the data, unlike formulas with an epsilon", "[quantize]") {
   const auto d = tern::distortion(row({1e-18f, -2e-18f}), row({1e-18f, 0}));
   CHECK(d.snr_db == Approx(10 * std::log10(1.25)).epsilon(1e-6));
 }
