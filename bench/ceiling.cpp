@@ -15,8 +15,9 @@ void report(benchmark::State& state, const char* unit, const std::vector<double>
   state.counters["best"] = *std::max_element(rates.begin(), rates.end());
 }
 
+template <class Isa>
 void report_rate(benchmark::State& state, const char* unit, double (*measure)()) {
-  if (!tern::isa::avx2::usable()) return state.SkipWithError("skipped: no avx2");
+  if (!Isa::usable()) return state.SkipWithError(("skipped: no " + std::string(Isa::name())).c_str());
   std::vector<double> rates;
   for (auto _ : state) rates.push_back(measure());
   report(state, unit, rates);
@@ -55,13 +56,16 @@ void add_read(const char* name, void (*function)(benchmark::State&, std::size_t)
 }
 
 void register_all() {
-  const auto rate = [](const char* name, const char* unit, double (*measure)()) {
-    benchmark::RegisterBenchmark(name, report_rate, unit, measure)->Unit(benchmark::kMicrosecond);
+  const auto rate = []<class Isa>(Isa, const char* name, const char* unit, double (*measure)()) {
+    benchmark::RegisterBenchmark(name, report_rate<Isa>, unit, measure)->Unit(benchmark::kMicrosecond);
   };
-  rate("ceiling/maddubs_paddw/avx2", "GMAC/s", bench::maddubs_peak);
-  rate("ceiling/maddubs_maddwd_paddd/avx2", "GMAC/s", [] { return bench::gmacs(bench::maddubs_maddwd_paddd); });
-  rate("ceiling/clock", "GHz", bench::clock_ghz);
-  rate("ceiling/front_end", "nops/ns", bench::nops_per_ns);
+  using namespace tern::isa;
+  rate(avx2{}, "ceiling/maddubs_paddw/avx2", "GMAC/s", bench::maddubs_peak);
+  rate(avx2{}, "ceiling/maddubs_maddwd_paddd/avx2", "GMAC/s", [] { return bench::gmacs(bench::maddubs_maddwd_paddd); });
+  rate(avxvnni{}, "ceiling/dpbusd/avxvnni", "GMAC/s", bench::dpbusd_256_peak);
+  rate(avx512vnni{}, "ceiling/dpbusd/avx512vnni", "GMAC/s", bench::dpbusd_512_peak);
+  rate(avx2{}, "ceiling/clock", "GHz", bench::clock_ghz);
+  rate(avx2{}, "ceiling/front_end", "nops/ns", bench::nops_per_ns);
 
   const long l2 = sysconf(_SC_LEVEL2_CACHE_SIZE);
   const std::size_t l2_half = l2 > 0 ? static_cast<std::size_t>(l2) / 2 : std::size_t{128} << 10;
