@@ -5,7 +5,7 @@
 /// |-----------|----------------------------------------------------------------------------------------|--------------------|
 /// | codec     | T says how `fold` levels become `bytes` bytes: name, group_multiple, holds(level),     | i2, b3, n4, n6, i8 |
 /// |           | encode(levels, bytes), decode(bytes, p) -> level; 0 is a level (the padding)           | b3x2, b3x3         |
-/// | isa_tag   | T is empty, has name() and usable(), and derives from the tag it falls back to         | scalar, avx2       |
+/// | isa_tag   | T is empty, has name() and usable(), and derives from the tag it falls back to         | scalar, avx2, amx  |
 /// | executor  | T has concurrency() -> size and parallel_for(n, f), which calls f(0) ... f(n - 1) once | serial_executor    |
 ///
 /// A codec folds `fold` inputs of one row into `bytes` bytes; where the bytes stand is the layout's business (codec.hpp), so a

@@ -25,7 +25,9 @@
 
 #include <tern/version.hpp>
 
-#if defined(__FAST_MATH__) && !defined(TERN_ALLOW_FAST_MATH)
+#if (defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
+     (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)) &&                                \
+    !defined(TERN_ALLOW_FAST_MATH)
 #error \
     "tern promises one result on every machine, and -ffast-math breaks it; define TERN_ALLOW_FAST_MATH to build all the same"
 #endif
@@ -90,8 +92,8 @@ static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern need
 #define TERN_TU_PIN
 #endif
 #define TERN_TU_PASTE_(f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19, f20, \
-                       f21, f22, f23, f24, f25, f26, f27, f28, pin)                                                   \
-  tu##f0##f1##f2##f3##f4##f5##f6##f7##f8##f9##f10##f11##f12##f13##f14##f15##f16##f17##f18##f19##f20##f21##f22##f23##f24##f25##f26##f27##f28##_##pin
+                       f21, f22, f23, f24, f25, f26, f27, f28, f29, f30, f31, f32, f33, f34, f35, f36, pin)           \
+  tu##f0##f1##f2##f3##f4##f5##f6##f7##f8##f9##f10##f11##f12##f13##f14##f15##f16##f17##f18##f19##f20##f21##f22##f23##f24##f25##f26##f27##f28##f29##f30##f31##f32##f33##f34##f35##f36##_##pin
 #define TERN_TU_PASTE(...) TERN_TU_PASTE_(__VA_ARGS__)
 #define TERN_TU                                                                                               \
   TERN_TU_PASTE(TERN_FLAG(__SSE3__, _sse3), TERN_FLAG(__SSSE3__, _ssse3), TERN_FLAG(__SSE4_1__, _sse41),      \
@@ -103,7 +105,10 @@ static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern need
                 TERN_FLAG(__AVX512DQ__, _dq), TERN_FLAG(__AVX512VL__, _vl), TERN_FLAG(__AVX512VNNI__, _vnni), \
                 TERN_FLAG(__AVX512VBMI__, _vbmi), TERN_FLAG(__AVX512VBMI2__, _vbmi2),                         \
                 TERN_FLAG(__AVX512VPOPCNTDQ__, _vp), TERN_FLAG(__AVX512BF16__, _bf16),                        \
-                TERN_FLAG(__AVX512FP16__, _fp16), TERN_FLAG(__ARM_FEATURE_DOTPROD, _dotprod),                 \
+                TERN_FLAG(__AVX512FP16__, _fp16), TERN_FLAG(__SSE4A__, _sse4a), TERN_FLAG(__XOP__, _xop),     \
+                TERN_FLAG(__FMA4__, _fma4), TERN_FLAG(__TBM__, _tbm), TERN_FLAG(__AVXVNNIINT8__, _int8),      \
+                TERN_FLAG(__AVXIFMA__, _ifma), TERN_FLAG(__AVX512IFMA__, _ifma512),                           \
+                TERN_FLAG(__AVX512BITALG__, _bitalg), TERN_FLAG(__ARM_FEATURE_DOTPROD, _dotprod),             \
                 TERN_FLAG(__ARM_FEATURE_MATMUL_INT8, _i8mm), TERN_FLAG(__ARM_FEATURE_SVE, _sve), TERN_TU_PIN)
 
 namespace tern::inline v0_1::inline TERN_TU {

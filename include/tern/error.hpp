@@ -5,6 +5,7 @@
 /// written. Without exceptions (-fno-exceptions) the error goes to TERN_ON_ERROR(e), by default std::terminate.
 #pragma once
 
+#include <charconv>
 #include <concepts>
 #include <exception>
 #include <initializer_list>
@@ -71,7 +72,10 @@ class message_part {
   constexpr message_part(float number) : real_(number), is_real_(true) {}
 
   void append_to(std::string& out) const {
-    if (is_real_) out += std::to_string(real_);
+    if (is_real_) {
+      char digits[32];  // the shortest that read back as the same float
+      out.append(digits, std::to_chars(digits, digits + sizeof digits, real_).ptr);
+    }
     if (text_.data() == nullptr && !is_real_) (negative_ ? out += '-' : out) += std::to_string(magnitude_);
     out += text_;
   }

@@ -33,7 +33,10 @@ template <codec Codec>
 struct weight_quantizer<trit_code_matrix<Codec>> {
   using options = trit_code_options;
   static constexpr options defaults = {.planes = Codec::planes()};
-  static quantized_trit_code quantize(const auto& w, const options& o) { return quantize_trit_code(w, o); }
+  static quantized_trit_code quantize(const auto& w, options o) {
+    o.planes = Codec::planes();  // whatever the options say, the codec holds so many
+    return quantize_trit_code(w, o);
+  }
 };
 template <>
 struct weight_quantizer<int4_matrix> {

@@ -5,7 +5,11 @@
 /// each, in any order, on any thread, and returns when all have returned. Results never depend on it.
 #pragma once
 
+#include <atomic>
+#include <exception>
+
 #include <tern/concepts.hpp>
+#include <tern/error.hpp>
 
 #if defined(_OPENMP)
 #include <omp.h>
@@ -21,6 +25,39 @@ struct serial_executor {
     for (std::size_t i = 0; i < n; ++i) f(i);
   }
 };
+
+namespace detail::inline TERN_TU {
+
+/// In how many parts an executor takes `count` pieces of work.
+template <executor Executor>
+std::size_t part_count(std::size_t count, const Executor& ex) {
+  return lesser(count, greater(std::size_t{1}, std::size_t{ex.concurrency()}));
+}
+
+/// Cuts [0, count) into part_count(count, ex) parts and calls f(part, begin, end) for each. An executor's threads could not
+/// pass on what f throws: the first exception is kept, and thrown on the calling thread when all parts have ended.
+template <executor Executor, class F>
+void for_each_part(std::size_t count, const Executor& ex, F&& f) {
+  const std::size_t parts = part_count(count, ex);
+  if (parts == 1) f(std::size_t{0}, std::size_t{0}, count);
+  if (parts <= 1) return;
+#if defined(__cpp_exceptions)
+  std::exception_ptr thrown;
+  std::atomic<bool> has_thrown = false;
+  ex.parallel_for(parts, [&](std::size_t i) {
+    try {
+      f(i, i * count / parts, (i + 1) * count / parts);
+    } catch (...) {
+      if (!has_thrown.exchange(true)) thrown = std::current_exception();
+    }
+  });
+  if (thrown) std::rethrow_exception(thrown);
+#else
+  ex.parallel_for(parts, [&](std::size_t i) { f(i, i * count / parts, (i + 1) * count / parts); });
+#endif
+}
+
+}  // namespace detail::inline TERN_TU
 
 #if defined(_OPENMP)
 

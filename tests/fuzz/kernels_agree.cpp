@@ -48,10 +48,19 @@ void compare(const tern::kernel::product<X, Codec>& a, const facts& f, tern::typ
   (check(Tags{}), ...);
 }
 
+/// A codec in a state of the fuzzer's choice.
+template <class Codec>
+Codec codec_of(source& s) {
+  dice d(s.below(65536));
+  return draw_codec<Codec>(d);
+}
+
 template <class Codec>
 void run(source& s) {
+  const Codec codec = codec_of<Codec>(s);
   facts f{.tokens = s.below(9), .outputs = s.below(100), .inputs = s.below(700)};
   if (s.below(4) == 0) f.tokens += 60;
+  if (s.below(16) == 0) f.tokens += 250;
   if (s.below(2) != 0)
     f.granularity = tern::per_group(Codec::group_multiple * (1 + s.below(9)));
   else if (s.below(2) != 0)
@@ -73,8 +82,8 @@ void run(source& s) {
       {f.outputs, f.inputs, f.planes, f.granularity, f.scales, f.w_zeros, f.x_zeros}));
   const std::span<std::byte> bytes = storage;
   for (std::byte& byte : bytes) byte = static_cast<std::byte>(s.byte());
-  const tern::packed_view<Codec> w(bytes,
-                                   {f.outputs, f.inputs, f.planes, f.granularity, f.scales, f.w_zeros, f.x_zeros});
+  const tern::packed_view<Codec> w(
+      bytes, {f.outputs, f.inputs, f.planes, f.granularity, f.scales, f.w_zeros, f.x_zeros}, codec);
   for (std::size_t n = 0; f.x_zeros && n < f.outputs; ++n)
     for (std::size_t p = 0; p < f.planes; ++p)
       for (std::size_t g = 0; g < w.groups(); ++g) {
@@ -107,10 +116,10 @@ void run(source& s) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   source s(data, size);
-  const std::size_t codec = s.below(3);
-  if (codec == 0) run<tern::i2>(s);
-  if (codec == 1) run<tern::b3>(s);
-  if (codec == 2) run<tern::i8>(s);
+  [&]<class... Codecs>(tern::type_list<Codecs...>) {
+    std::size_t choice = s.below(sizeof...(Codecs));
+    ((choice-- == 0 ? run<Codecs>(s) : void()), ...);
+  }(tern::codecs{});
   return 0;
 }
 

@@ -17,7 +17,7 @@ void compare_bytes(std::initializer_list<std::size_t> depths, const Codec& codec
   // 0xAA is four fields of -2 to i2 and 0xFF five trits of +1 to b3: largest operands on either side of zero.
   for (const int byte : {0x00, 0x55, 0x7F, 0x80, 0xAA, 0xFF, -1}) {
     for (const std::size_t inputs : depths) {
-      for (const std::size_t tokens : sizes{1, 2, 3, 4, 7}) {
+      for (const std::size_t tokens : inputs > 260 ? sizes{1, 7} : sizes{1, 2, 3, 4, 7, 16, 33}) {
         const facts f{.tokens = tokens, .outputs = 17, .inputs = inputs, .output = output_type::int32};
         const raw_weights<Codec> w(
             f, [&] { return byte < 0 ? d.byte() : static_cast<std::uint8_t>(byte); }, codec);
@@ -41,7 +41,7 @@ template <class Isa, class Codec>
 void compare_groups_of_bytes() {
   for (std::size_t seed = 0; seed < 40; ++seed) {
     dice d(seed);
-    const facts f{.tokens = 1 + d.below(6),
+    const facts f{.tokens = 1 + d.below(40),
                   .outputs = 1 + d.below(90),
                   .inputs = 1 + d.below(700),
                   .granularity = tern::per_group(Codec::group_multiple * (1 + d.below(4))),
@@ -72,7 +72,7 @@ void check_sum(std::int64_t inputs, int code, int zero_x, int level, int zero_w,
   q.codes.assign(depth, static_cast<std::int8_t>(level));
   if (zero_w != 0) q.zeros.assign(1, static_cast<std::int8_t>(zero_w));
   const tern::packed_matrix<Codec> w(q, {.sums = true}, codec);
-  for (const std::size_t tokens : sizes{1, 3}) {
+  for (const std::size_t tokens : sizes{1, 3, 17}) {
     const std::vector<std::int32_t> zeros(zero_x != 0 ? tokens : 0, zero_x);
     const auto x = activations(
         tokens, depth, [&](std::size_t, std::size_t) { return code; }, zeros);

@@ -54,10 +54,10 @@ inline std::vector<std::vector<std::size_t>> all_pairs(const std::vector<std::si
 /// Facts that meet every pair of shapes, granularities, scale types, planes, zero points, outputs and bias.
 /// Groups are multiples of `multiple`. What has no meaning is replaced: int32 outputs have one plane, one scale a row, no bias.
 inline std::vector<facts> all_facts(std::size_t multiple, bool float_activations, std::size_t seed) {
-  // Int8 tokens come in fours and in blocks of 64, float ones in fours.
-  const std::vector<std::size_t> tokens = float_activations
-                                              ? std::vector<std::size_t>{0, 1, 2, 3, 4, 5, 8, 9}
-                                              : std::vector<std::size_t>{0, 1, 2, 3, 4, 5, 7, 8, 63, 64, 65, 130};
+  // Int8 tokens come in tiles of 4 and 16, by pairs of 16 on AMX, and in blocks of 64 and 256; float ones in fours.
+  const std::vector<std::size_t> tokens =
+      float_activations ? std::vector<std::size_t>{0, 1, 2, 3, 4, 5, 8, 9}
+                        : std::vector<std::size_t>{0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 33, 48, 63, 65, 130, 257, 290};
   const std::vector<std::size_t> outputs{0, 1, 15, 16, 17, 31, 33, 63, 64, 65, 80, 130};
   // Around quads (4), blocks (16, 20), prefix sums (16), strips (80, 240) and a decoded chunk (128 quads: 512, 500).
   const std::vector<std::size_t> inputs{0,  1,  3,  4,   5,   15,  16,  17,  19,  20,  21,  63,  64,  65,

@@ -91,7 +91,7 @@ TEST_CASE("value_range: what is no range, and how many bits", "[calibrate]") {
     CHECK_THROWS_AS(bad.pytorch_symmetric_scale(), tern::range_error);
     CHECK_THROWS_AS(bad.pytorch_affine(), tern::range_error);
   }
-  CHECK_THROWS_WITH((value_range{1, -1}.affine()), tern_test::contains("1.000000 .. -1.000000"));
+  CHECK_THROWS_WITH((value_range{1, -1}.affine()), tern_test::contains("1 .. -1"));
   CHECK(value_range{-largest, largest}.symmetric_scale() == largest / 127);
   CHECK_THROWS_AS((value_range{-largest, largest}.affine()), tern::range_error);
   CHECK_THROWS_AS((value_range{-largest, largest}.pytorch_affine()), tern::range_error);

@@ -16,7 +16,7 @@ namespace tern::inline v0_1::isa::inline TERN_TU {
 struct x86_features {
   bool avx2 = false;        // with FMA and F16C, which every AVX2 processor has, and the system saves the upper halves
   bool avxvnni = false;     // and AVX2
-  bool amx = false;         // TILE and INT8, and AVX512-VNNI, and the system lets this process use tiles
+  bool amx = false;         // TILE and INT8, and AVX512-VNNI, and the system saves tiles of those that may use them
   bool avx512vnni = false;  // F, BW, DQ, VL and VNNI, and the system saves masks and all of the 32 registers
 
   x86_features() {
@@ -32,7 +32,7 @@ struct x86_features {
     const bool f = (b >> 16 & 1) != 0, dq = (b >> 17 & 1) != 0, bw = (b >> 30 & 1) != 0, vl = (b >> 31 & 1) != 0;
     avx512vnni = avx2 && saves_zmm && f && dq && bw && vl && (c >> 11 & 1) != 0;
     const bool amx_tile = (d >> 24 & 1) != 0, amx_int8 = (d >> 25 & 1) != 0, saves_tiles = (saved & 0x60000) == 0x60000;
-    amx = avx512vnni && amx_tile && amx_int8 && saves_tiles && may_use_tiles();
+    amx = avx512vnni && amx_tile && amx_int8 && saves_tiles;
     if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) avxvnni = avx2 && (a >> 4 & 1) != 0;
   }
 
@@ -42,16 +42,6 @@ struct x86_features {
   }
 
  private:
-  /// Linux gives tiles to who asks: arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA), once for the process.
-  static bool may_use_tiles() {
-#if defined(__linux__)
-    long result = 158;  // arch_prctl
-    __asm__ volatile("syscall" : "+a"(result) : "D"(0x1023L), "S"(18L) : "rcx", "r11", "memory");
-    return result == 0;
-#else
-    return false;
-#endif
-  }
   /// XCR0, the register states that the system saves; the instruction itself needs no compiler flag this way.
   static std::uint64_t xgetbv() {
     std::uint32_t low = 0, high = 0;
@@ -59,6 +49,22 @@ struct x86_features {
     return static_cast<std::uint64_t>(high) << 32 | low;
   }
 };
+
+/// Whether this process may use tiles. Linux gives them to who asks, arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA), once
+/// for the process and for good: signal frames grow, so a thread with a small alternate stack refuses (ENOSPC), and later ones
+/// cannot be set up. So it is asked when AMX is first considered, and not by programs that pin something else.
+inline bool may_use_tiles() {
+#if defined(__linux__)
+  static const bool granted = [] {
+    long result = 158;  // arch_prctl
+    __asm__ volatile("syscall" : "+a"(result) : "D"(0x1023L), "S"(18L) : "rcx", "r11", "memory");
+    return result == 0;
+  }();
+  return granted;
+#else
+  return false;
+#endif
+}
 
 #endif
 

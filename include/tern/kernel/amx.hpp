@@ -6,8 +6,9 @@
 /// one tile row, 16 of them a tile; int8 weights need no decoding at all. Quantised activations are tiles in place. So sums
 /// come out exact, without the corrections of unsigned levels.
 ///
-/// Two panels are decoded at once, 1024 inputs into the first-level cache, and multiplied by 32 tokens at a time: 2 x 2 tiles
-/// of sums, each operand tile used twice. Sums of 256 tokens wait in memory while inputs pass.
+/// Two panels are decoded at once, 1024 inputs, and multiplied by 32 tokens at a time: 2 x 2 tiles
+/// of sums, each operand tile used twice. Sums of 256 tokens wait while inputs pass. All of this
+/// stands on the stack: 96 KiB.
 ///
 /// The tile configuration that the thread had is put back afterwards; tile contents are not, as in any call.
 #pragma once
@@ -49,7 +50,7 @@ inline constexpr std::size_t tile_quads = tile_inputs / quad_inputs;
 inline constexpr std::size_t tile_bytes = 1024;
 /// Inputs decoded at once, in quads: 16 KiB for each of the two panels.
 inline constexpr std::size_t decoded_quads = 256;
-/// Tokens whose sums are kept: 32 KiB of them, and 32 KiB of results where there are several runs.
+/// Tokens whose sums are kept: 32 KiB of them and as much of results.
 inline constexpr std::size_t block_tokens = 256;
 
 /// The memory image of a tile configuration: palette 1; sums in tiles 0 to 3, tokens in 4 and 5, weights in 6 and 7.
@@ -68,7 +69,7 @@ struct alignas(64) configuration {
 static_assert(sizeof(configuration) == 64);
 
 // Assembly, because the intrinsics of g++ 12 say that they read 8 bytes, and a configuration on the stack is optimised away.
-TERN_INLINE void load_configuration(const configuration& c) { __asm__ volatile("ldtilecfg %0" : : "m"(c)); }
+TERN_INLINE void load_configuration(const configuration& c) { __asm__ volatile("ldtilecfg %0" : : "m"(c) : "memory"); }
 TERN_INLINE void store_configuration(configuration& c) { __asm__ volatile("sttilecfg %0" : "=m"(c)); }
 
 /// Puts back what the thread had configured.
@@ -94,6 +95,7 @@ TERN_NOINLINE void multiply_tiles(const std::int8_t* x, std::size_t stride, cons
                                   const std::int8_t* second, std::size_t steps, std::int32_t* acc) {
   constexpr std::size_t acc_stride = 2 * panel_rows * sizeof(std::int32_t);
   std::int32_t* const acc_below = acc + tile_rows * 2 * panel_rows;
+  __asm__ volatile("" : : : "memory");  // _tile_loadd of g++ 12 does not say that it reads memory
   _tile_loadd(0, acc, acc_stride);
   _tile_loadd(1, acc + panel_rows, acc_stride);
   if constexpr (Both) {
@@ -165,7 +167,7 @@ void multiply_by_tiles(const product<activations_view, Codec>& a, const tile& t)
               w[i] = decode(d, a.w.codes(panel + i, p) + b * block_bytes<Codec>, blocks, operands[i]);
             if (panels == 1) w[1] = w[0];
             const std::int8_t* x = a.x.codes(first) + b * block_inputs<Codec>;
-            load_configuration(whole);
+            if (tokens >= 2 * tile_rows) load_configuration(whole);
             std::size_t m = 0;
             for (; m + 2 * tile_rows <= tokens; m += 2 * tile_rows)
               multiply_tiles<true>(x + m * stride, stride, w[0], w[1], steps, acc[m][0]);
@@ -195,10 +197,11 @@ TERN_REGION_END
 
 namespace tern::inline v0_1::isa {
 
-/// AMX-INT8 beside AVX512-VNNI: Intel Xeon from Sapphire Rapids, on Linux.
+/// AMX-INT8 beside AVX512-VNNI: Intel Xeon from Sapphire Rapids, on Linux. The first question whether it is usable asks the
+/// system for the process's permission; where it is refused the answer is no.
 struct amx : avx512vnni {
   static constexpr std::string_view name() { return "amx"; }
-  TERN_INLINE static bool usable() { return x86_features::get().amx; }
+  TERN_INLINE static bool usable() { return x86_features::get().amx && may_use_tiles(); }
 };
 
 inline namespace TERN_TU {

@@ -65,15 +65,10 @@ activations_view quantize_activations(Isa isa, const M& x, std::span<std::byte> 
   decltype(auto) rows = detail::row_major(x);
   const detail::real_view<M> view = rows;
   activations_view q(storage, view.rows(), view.cols(), false);
-  const std::size_t parts = detail::lesser(view.rows(), detail::greater(std::size_t{1}, std::size_t{ex.concurrency()}));
-  const auto part = [&](std::size_t i) {
-    for (std::size_t m = i * view.rows() / parts; m < (i + 1) * view.rows() / parts; ++m)
+  detail::for_each_part(view.rows(), ex, [&](std::size_t, std::size_t begin, std::size_t end) {
+    for (std::size_t m = begin; m < end; ++m)
       q.scale(m) = kernel::run_quantize_row(isa, view.row(m), view.cols(), q.codes(m), q.row_stride(), q.prefix(m));
-  };
-  if (parts == 1)
-    part(0);
-  else
-    ex.parallel_for(parts, part);
+  });
   for (std::size_t m = 0; m < view.rows(); ++m)
     if (q.scale(m) < 0.0f) detail::check_finite("quantize_activations", view);
   return q;

@@ -18,7 +18,7 @@
 #include <tern/quantize/compat_bitlinear.hpp>
 #include <tern/quantize/compat_bitnet.hpp>
 
-namespace tern::inline v0_1::compat {
+namespace tern::inline v0_1::compat::inline TERN_TU {
 
 /// Float-valued codes and one scale, by which they are multiplied.
 struct symmetric_result {
@@ -50,7 +50,7 @@ struct quantization_error {
   double snr_db = 0;      // 10 log10(mean original^2 / (mse + 1e-10))
 };
 
-}  // namespace tern::inline v0_1::compat
+}  // namespace tern::inline v0_1::compat::inline TERN_TU
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
 

@@ -9,7 +9,7 @@
 
 #include <tern/quantize/ternary.hpp>
 
-namespace tern::inline v0_1::compat {
+namespace tern::inline v0_1::compat::inline TERN_TU {
 
 /// Ternary components stacked: ternary [k out x in] with values -1, 0, 1, component i in rows i out .. (i + 1) out - 1;
 /// gammas [k x out].
@@ -18,7 +18,7 @@ struct ternary_decomposition {
   matrix<float> gammas;
 };
 
-}  // namespace tern::inline v0_1::compat
+}  // namespace tern::inline v0_1::compat::inline TERN_TU
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
 

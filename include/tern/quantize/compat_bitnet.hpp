@@ -4,7 +4,7 @@
 
 #include <tern/quantize/compat_bitlinear.hpp>
 
-namespace tern::inline v0_1::compat {
+namespace tern::inline v0_1::compat::inline TERN_TU {
 
 /// What the Rust crate's configuration says of activations.
 struct activation_config {
@@ -29,7 +29,7 @@ struct quantized_activations {
   }
 };
 
-}  // namespace tern::inline v0_1::compat
+}  // namespace tern::inline v0_1::compat::inline TERN_TU
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
 

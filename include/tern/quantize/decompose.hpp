@@ -189,7 +189,7 @@ quantized_matrix decompose_rows(matrix_view<const float> w, rule_reference rule,
   check_finite("decompose", w);
   const bool early = o.target_snr_db <= std::numeric_limits<double>::max();
   const double enough = early ? power_of_ten(-o.target_snr_db / 20) : 0;
-  quantized_matrix q(o.planes, w.rows(), w.cols(), o.granularity);
+  quantized_matrix q(0, w.rows(), w.cols(), o.granularity);  // the shape, without planes
   progress_meter<Progress> meter(progress, q.scale_rows() * q.groups() * (early ? o.planes : 1));
   for (std::size_t planes = early ? 1 : o.planes;; ++planes) {
     q = quantized_matrix(planes, w.rows(), w.cols(), o.granularity);
@@ -226,7 +226,8 @@ namespace tern::inline v0_1::inline TERN_TU {
 /// quantiser applied to residuals; .method = decompose_method::alternating is what to use for quality.
 ///
 /// @param w         [N x K] real matrix: tern's or Eigen's
-/// @param rule      a ternary_rule of your own, or ternary_optimum with importances, in place of options.base
+/// @param rule      a ternary_rule of your own, or ternary_optimum with importances, in place of options.base. It makes the
+///                  greedy planes, which refits and alternation begin with; joint fits are not weighted
 /// @param options   planes, what shares a gamma, method, early stop
 /// @param ex        who works on the slices; the result does not depend on it
 /// @param progress  told (done, total) in slices, may cancel: see progress_callback. With a target, total counts the
@@ -237,8 +238,8 @@ namespace tern::inline v0_1::inline TERN_TU {
 ///            assignment.
 /// Cost:      greedy O(planes N K). Alternating O(3^planes log n) a pass and slice of n weights, some 10 passes from
 ///            each start: see bench/quality.cpp.
-/// Errors:    range_error when planes is 0 (or above 5 but for greedy), when the target is NaN or minus infinity,
-///            naming row and column of a NaN or infinity; what rule.check throws; cancelled_error when progress
+/// Errors:    range_error when planes is 0 (or above 5 but for greedy), when the target is NaN or beyond +-3000 dB but for
+///            infinity, for balanced planes by a rule, naming row and column of a NaN or infinity; what rule.check throws; cancelled_error when progress
 ///            returned false.
 /// Source:    greedy: residual minimisation with BitNet's rule. Alternating: Lloyd's algorithm on levels c . gamma; the
 ///            same step with ridge regression is PTQTP, arXiv:2509.16989.
@@ -254,6 +255,9 @@ template <real_matrix M, ternary_rule Rule, executor Executor = serial_executor,
 quantized_matrix decompose(const M& w, const Rule& rule, const decompose_options& options = {}, const Executor& ex = {},
                            Progress progress = {}) {
   detail::check_options(options);
+  if (options.method == decompose_method::balanced ||
+      (options.method == decompose_method::alternating && options.start == decompose_start::balanced))
+    detail::fail<range_error>({"decompose: balanced planes follow no rule; leave the rule out"});
   decltype(auto) rows = detail::float_rows(w);
   const matrix_view<const float> view = rows;
   detail::check_rule(rule, view.cols());

@@ -9,7 +9,7 @@
 namespace tern::inline v0_1 {
 
 /// What a quantizer reports to: progress(done, total), in slices; returning false cancels. It is called from the
-/// executor's threads, never by two at once, with `done` ascending, and at last with done == total. It must not throw.
+/// executor's threads, never by two at once, with `done` strictly ascending, and at last with done == total. It must not throw.
 template <class P>
 concept progress_callback = requires(P& progress, std::size_t done, std::size_t total) {
   { progress(done, total) } -> std::same_as<bool>;
@@ -37,9 +37,10 @@ class progress_meter {
     if constexpr (!std::same_as<Progress, no_progress>) {
       done_.fetch_add(1, std::memory_order_relaxed);
       if (busy_.exchange(true, std::memory_order_acquire)) return;
-      // The count is read inside, so that reports ascend; the last one is finish()'s.
+      // The count is read inside, so that reports ascend; who comes late finds its slice reported. The last report is
+      // finish()'s.
       const std::size_t done = done_.load(std::memory_order_relaxed);
-      if (!cancelled() && done < total_) report(done);
+      if (!cancelled() && done > reported_ && done < total_) report(reported_ = done);
       busy_.store(false, std::memory_order_release);
     }
   }
@@ -63,6 +64,7 @@ class progress_meter {
 
   Progress& progress_;
   std::size_t total_;
+  std::size_t reported_ = 0;  // guarded by busy_
   std::atomic<std::size_t> done_ = 0;
   std::atomic<bool> busy_ = false, cancelled_ = false;
 };

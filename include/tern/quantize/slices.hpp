@@ -63,13 +63,10 @@ struct slice {
 /// Calls f(i, row, group) for each slice, i counting them in the order of the scales of one plane.
 template <executor Executor, class Code, class F>
 void for_each_slice(const basic_quantized_matrix<Code>& q, const Executor& ex, F&& f) {
-  const std::size_t groups = q.groups(), count = q.scale_rows() * groups;
-  const std::size_t parts = detail::lesser(count, detail::greater(std::size_t{1}, std::size_t{ex.concurrency()}));
-  const auto part = [&](std::size_t i) {
-    for (std::size_t s = i * count / parts; s < (i + 1) * count / parts; ++s) f(s, s / groups, s % groups);
-  };
-  if (parts == 1) part(0);
-  if (parts > 1) ex.parallel_for(parts, part);
+  const std::size_t groups = q.groups();
+  detail::for_each_part(q.scale_rows() * groups, ex, [&](std::size_t, std::size_t begin, std::size_t end) {
+    for (std::size_t s = begin; s < end; ++s) f(s, s / groups, s % groups);
+  });
 }
 
 /// The slice at a row and a group of q: of w, and of the codes of a plane of q.

@@ -89,18 +89,15 @@ template <class Scratch, executor Executor, class Code, class Progress, class F,
 void for_each_slice_with(const basic_quantized_matrix<Code>& q, const Executor& ex, progress_meter<Progress>& meter,
                          F&& f, const Args&... args) {
   const std::size_t groups = q.groups(), count = q.scale_rows() * groups;
-  const std::size_t parts = detail::lesser(count, detail::greater(std::size_t{1}, std::size_t{ex.concurrency()}));
   std::vector<Scratch> scratch;
-  scratch.reserve(parts);
-  for (std::size_t i = 0; i < parts; ++i) scratch.emplace_back(args...);
-  const auto part = [&](std::size_t i) {
-    for (std::size_t s = i * count / parts; s < (i + 1) * count / parts && !meter.cancelled(); ++s) {
-      f(scratch[i], s, s / groups, s % groups);
+  scratch.reserve(detail::part_count(count, ex));
+  for (std::size_t i = 0; i < detail::part_count(count, ex); ++i) scratch.emplace_back(args...);
+  detail::for_each_part(count, ex, [&](std::size_t part, std::size_t begin, std::size_t end) {
+    for (std::size_t s = begin; s < end && !meter.cancelled(); ++s) {
+      f(scratch[part], s, s / groups, s % groups);
       meter.add_one();
     }
-  };
-  if (parts == 1) part(0);
-  if (parts > 1) ex.parallel_for(parts, part);
+  });
 }
 
 }  // namespace tern::inline v0_1::detail::inline TERN_TU

@@ -88,7 +88,7 @@ class n4 {
   static constexpr int largest_span = 63;
   static constexpr std::size_t state_size = 16;
 
-  constexpr n4() {
+  TERN_INLINE constexpr n4() {
     for (int v = 0; v < 16; ++v) table_[static_cast<std::size_t>(v)] = static_cast<std::int8_t>(v < 8 ? v : v - 16);
   }
   /// The levels of a plane code of two planes: nibble (t0 & 3) + 4 (t1 & 3); nibbles that no trits give mean 0.
@@ -114,12 +114,12 @@ class n4 {
   /// Planes of the plane codes that it holds.
   static constexpr std::size_t planes() { return 2; }
   constexpr std::span<const std::int8_t> state() const { return table_; }
-  constexpr int least() const {
+  TERN_INLINE constexpr int least() const {
     int least = 0;
     for (const std::int8_t level : table_) least = level < least ? level : least;
     return least;
   }
-  constexpr int most() const {
+  TERN_INLINE constexpr int most() const {
     int most = 0;
     for (const std::int8_t level : table_) most = level > most ? level : most;
     return most;
@@ -157,7 +157,7 @@ class code_of_planes {
   static constexpr std::size_t bytes = Planes;
   static constexpr std::size_t state_size = 3;
 
-  constexpr code_of_planes() : code_(Planes == 2 ? trit_codes_of_2[0] : trit_codes_of_3[0]) {}
+  TERN_INLINE constexpr code_of_planes() : code_(Planes == 2 ? trit_codes_of_2[0] : trit_codes_of_3[0]) {}
   TERN_INLINE constexpr explicit code_of_planes(const trit_code& code) : code_(code) {
     if (!code.valid() || code.planes() != Planes)
       detail::fail<range_error>({"codec: not a plane code of ", Planes, " planes"});

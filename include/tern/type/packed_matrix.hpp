@@ -409,10 +409,17 @@ class trit_code_matrix : public packed_matrix<Codec> {
   explicit trit_code_matrix(const quantized_trit_code& q, const pack_options& options = {}, Tu = {})
       : packed_matrix<Codec>((check(q), q), options, Codec(q.code)) {}
   /// Copies packed bytes, from a file for instance.
-  /// Errors: shape_error when there is more than one plane of levels, or zero points.
+  /// Errors: shape_error when there is more than one plane of levels, or zero points; range_error when the table of n4 is not
+  ///         a plane code's.
   TERN_INLINE explicit trit_code_matrix(const packed_view<Codec>& w) : packed_matrix<Codec>(w) {
     if (w.planes() != 1) detail::fail<shape_error>({"trit_code_matrix: one plane of levels, not ", w.planes()});
     if (w.has_zeros()) detail::fail<shape_error>({"trit_code_matrix: plane codes have no zero points"});
+    if constexpr (std::same_as<Codec, n4>) {
+      const std::span<const std::int8_t> table = w.get_codec().state();
+      const trit_code code{{table[1], table[4]}};  // the levels of the trits (1, 0) and (0, 1)
+      if (w.rows() != 0 && (!code.valid() || !(n4(code) == w.get_codec())))
+        detail::fail<range_error>({"trit_code_matrix: the codec's table is not a plane code's"});
+    }
   }
 
  private:

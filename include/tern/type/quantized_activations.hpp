@@ -46,7 +46,8 @@ class activations_view {
   }
 
   TERN_INLINE static std::size_t storage_bytes(std::size_t tokens, std::size_t inputs) {
-    const std::size_t prefix_bytes = detail::checked_product(tokens, prefix_stride(inputs)) * sizeof(std::int32_t);
+    const std::size_t prefix_bytes =
+        detail::checked_product(detail::checked_product(tokens, prefix_stride(inputs)), sizeof(std::int32_t));
     return detail::checked_product(tokens, row_stride(inputs)) + detail::round_up(prefix_bytes, 64) +
            2 * detail::round_up(tokens * sizeof(float), 64);
   }
@@ -72,7 +73,7 @@ class activations_view {
 
  private:
   TERN_INLINE static std::size_t row_stride(std::size_t inputs) {
-    const std::size_t stride = detail::round_up(inputs + 19, 64);
+    const std::size_t stride = detail::round_up(detail::checked_sum(inputs, 19), 64);
     return stride % 4096 == 0 ? stride + 64 : stride;
   }
   TERN_INLINE static std::size_t prefix_stride(std::size_t inputs) {
