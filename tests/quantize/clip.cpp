@@ -244,22 +244,6 @@ TEST_CASE("mse_clip: bits", "[calibrate]") {
   CHECK_THROWS_WITH(tern::mse_clip(counts, 1), "mse_clip: 1 bits are not in 2 .. 16");
 }
 
-TEST_CASE("natural_log: two units in the last place of the C library's", "[calibrate]") {
-  std::mt19937_64 random(8);
-  double worst = 0;
-  for (int i = 0; i < 200000; ++i) {
-    const double x = std::ldexp(1 + std::ldexp(double(random() >> 12), -52), int(random() % 120) - 60) *
-                     (i % 2 == 0 ? 1 : std::ldexp(1, -60));
-    const double near_one = 1 + std::ldexp(double(random() >> 40), -30) * (i % 2 == 0 ? 1 : -0.5);
-    for (const double v : {x, near_one}) {
-      const double want = std::log(v), ulp = std::nextafter(std::fabs(want), infinity) - std::fabs(want);
-      worst = std::max(worst, std::fabs(tern::detail::natural_log(v) - want) / ulp);
-    }
-  }
-  CHECK(worst <= 2);
-  CHECK(tern::detail::natural_log(1) == 0);
-}
-
 TEST_CASE("entropy_clip: as the textbook says", "[calibrate]") {
   const auto values = draw(30000, 9);
   const auto counts = counts_of(values);

@@ -12,6 +12,8 @@
 #pragma once
 
 #include <tern/quantize/calibrate.hpp>
+#include <tern/quantize/logarithm.hpp>
+#include <tern/quantize/sorted.hpp>
 
 namespace tern::inline v0_1 {
 
@@ -27,18 +29,6 @@ struct magnitude_count {
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
 
-/// Sorts by bytes, the lowest first: an even number of passes, each stable, ends in `keys`.
-inline void sort_ascending(std::vector<std::uint32_t>& keys) {
-  std::vector<std::uint32_t> sorted(keys.size());
-  for (int shift = 0; shift < 32; shift += 8) {
-    std::size_t begin[257] = {};  // begin[b]: where keys of byte b go
-    for (const std::uint32_t key : keys) ++begin[(key >> shift & 255u) + 1];
-    for (std::size_t b = 0; b < 256; ++b) begin[b + 1] += begin[b];
-    for (const std::uint32_t key : keys) sorted[begin[key >> shift & 255u]++] = key;
-    keys.swap(sorted);
-  }
-}
-
 /// The magnitudes of a matrix, counted, ascending. Errors: range_error naming row and column of a NaN or infinity.
 template <real_matrix M>
 std::vector<magnitude_count> count_magnitudes(const char* what, const M& x) {
@@ -49,7 +39,8 @@ std::vector<magnitude_count> count_magnitudes(const char* what, const M& x) {
   bits.reserve(view.rows() * view.cols());
   for (std::size_t m = 0; m < view.rows(); ++m)
     for (std::size_t k = 0; k < view.cols(); ++k) bits.push_back(largest_magnitude(view.row(m) + k, 1));
-  sort_ascending(bits);
+  std::vector<std::uint32_t> spare(bits.size());
+  radix_sort(bits.data(), spare.data(), bits.size(), 0);
   std::vector<magnitude_count> counts;
   for (const std::uint32_t magnitude : bits) {
     const auto value = std::bit_cast<float>(magnitude);
@@ -129,22 +120,6 @@ inline float order_statistic(std::span<const magnitude_count> entries, std::uint
   return entries[i].magnitude;
 }
 
-/// ln x of a normal x > 0, within 2 units in the last place: the same on every machine, which no other log promises.
-///
-/// x = m 2^e with m in [sqrt 1/2, sqrt 2); ln m = 2 atanh f = 2 f (1 + f^2/3 + f^4/5 + ...) with f = (m - 1) / (m + 1).
-/// |f| <= 0.1716, so the first term left out, f^24/25, is below 2^-65.
-inline double natural_log(double x) {
-  constexpr std::uint64_t root_half = 0x3fe6a09e667f3bcd;  // the bits of sqrt 1/2
-  constexpr double log_two = 0x1.62e42fefa39efp-1;
-  const auto bits = std::bit_cast<std::uint64_t>(x);
-  const std::int64_t e = static_cast<std::int64_t>(bits - root_half) >> 52;
-  const auto m = std::bit_cast<double>(bits - (static_cast<std::uint64_t>(e) << 52));
-  const double f = (m - 1.0) / (m + 1.0), square = f * f;
-  double series = 0.0;
-  for (int odd = 23; odd >= 3; odd -= 2) series = std::fma(series, square, 1.0 / odd);
-  return std::fma(static_cast<double>(e), log_two, std::fma(2.0 * f, square * series, 2.0 * f));
-}
-
 /// The Kullback-Leibler divergence KL(P || R). P is a histogram cut after `bins` bins, the last of which takes the `tail`;
 /// R is the same without the tail and in `levels` levels. Level l has the bins from l bins / levels to (l + 1) bins /
 /// levels, rounded down, and its mass is spread evenly over those where P > 0. Where R would be 0 it is 1e-12.
@@ -162,7 +137,7 @@ inline double clipped_divergence(const std::uint64_t* histogram, std::size_t bin
     for (std::size_t j = begin; j < end; ++j) {
       if (p(j) == 0) continue;
       const double share = static_cast<double>(p(j)) / total;
-      divergence = std::fma(share, natural_log(share / r), divergence);
+      divergence = std::fma(share, natural_logarithm(share / r), divergence);
     }
   }
   return divergence;
