@@ -285,7 +285,8 @@ TEST_CASE("weights: bits that no code has are refused, with the numbers", "[quan
   CHECK_THROWS_WITH(tern::quantize_mse(w, g, bits(16)),
                     tern_test::contains("16 bits do not fit int8; use quantize_mse<std::int16_t>"));
   CHECK_THROWS_WITH(tern::quantize_absmax<std::int16_t>(w, g, {.bits = 17}), tern_test::contains("codes of 17 bits"));
-  CHECK_THROWS_WITH(tern::quantize_zero_point<std::uint8_t>(w, g, bits(9)), tern_test::contains("codes of 9 bits"));
+  CHECK_THROWS_WITH(tern::quantize_zero_point<std::uint8_t>(w, g, bits(9)),
+                    "quantize_zero_point: codes of 9 bits; they have 2 to 8");
 }
 
 TEST_CASE("quantize_zero_point: fewer bits, and uint8 as int8 shifted", "[quantize]") {

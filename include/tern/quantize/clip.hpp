@@ -182,11 +182,11 @@ inline float percentile_clip(const magnitude_counts& counts, double p) {
 /// @param bits  2 .. 16
 /// Cost:   100 divisions and fused multiply-adds a distinct magnitude.
 /// Errors: range_error when bits is out of range or nothing was observed.
-inline float mse_clip(const magnitude_counts& counts, int bits = 8) {
-  if (bits < 2 || bits > 16) detail::fail<range_error>({"mse_clip: ", bits, " bits are not in 2 .. 16"});
+inline float mse_clip(const magnitude_counts& counts, unsigned bits = 8) {
+  detail::check_bits("mse_clip", bits, 16);
   detail::check_observed("mse_clip", counts);
   const float am = counts.entries().back().magnitude;
-  const auto largest_code = static_cast<float>((1 << (bits - 1)) - 1);
+  const auto largest_code = static_cast<float>(detail::largest_code(bits));
   float best = am;
   double least = std::numeric_limits<double>::infinity();
   for (int i = 100; i > 0; --i) {
@@ -195,9 +195,7 @@ inline float mse_clip(const magnitude_counts& counts, int bits = 8) {
     const float scale = c / largest_code;
     double sum = 0;
     for (const magnitude_count& e : counts.entries()) {
-      // rint by adding 2^23: the quotient is in [0, 32767], so the sum is a float whose last bit is worth 1.
-      const float quotient = e.magnitude / scale;
-      const float code = quotient > largest_code ? largest_code : quotient + 0x1p23f - 0x1p23f;
+      const float code = detail::nearest_whole(e.magnitude / scale, largest_code);
       // code * scale is exact: 15 bits times 24.
       const double error = static_cast<double>(e.magnitude) - static_cast<double>(code) * static_cast<double>(scale);
       sum = std::fma(static_cast<double>(e.count), error * error, sum);
@@ -208,7 +206,7 @@ inline float mse_clip(const magnitude_counts& counts, int bits = 8) {
 }
 
 struct entropy_options {
-  int bits = 8;             // 2 .. 8: 2^(bits - 1) levels of magnitude
+  unsigned bits = 8;        // 2 .. 8: 2^(bits - 1) levels of magnitude
   std::size_t bins = 2048;  // of the histogram; from the number of levels to 16384
 };
 
@@ -230,8 +228,7 @@ struct entropy_options {
 /// Errors: range_error when bits or bins is out of range or nothing was observed.
 /// Source: S. Migacz, "8-bit Inference with TensorRT", GTC 2017.
 inline float entropy_clip(const magnitude_counts& counts, const entropy_options& options = {}) {
-  if (options.bits < 2 || options.bits > 8)
-    detail::fail<range_error>({"entropy_clip: ", options.bits, " bits are not in 2 .. 8"});
+  detail::check_bits("entropy_clip", options.bits, 8);
   const std::size_t bins = options.bins, levels = std::size_t{1} << (options.bits - 1);
   if (bins < levels || bins > 16384)
     detail::fail<range_error>({"entropy_clip: ", bins, " bins are not in ", levels, " .. 16384"});
