@@ -354,6 +354,10 @@ TEST_CASE("quantize_mse: by hand", "[quantize]") {
   CHECK(tern::quantize_mse(row_of({0, -0.0f})).scales[0] == 1.0f);
   CHECK(tern::quantize_mse(row_of({std::numeric_limits<float>::max(), 1})).codes[0] == 127);
   CHECK(tern::quantize_mse(row_of({0x1p-100f})).codes[0] == 127);
+  // 9802 ones are worth more than a hundred: clipped at 1, but not in a unit where that is below 2^-100.
+  std::vector<float> tiny(9803, 0x1p-106f);
+  tiny[0] = 100 * 0x1p-106f;
+  CHECK(tern::quantize_mse(row_of(tiny), tern::per_channel, {.bits = 2}).scales[0] == 100 * 0x1p-106f);
 }
 
 /// The bits of these scales came from this code built by g++ 12 -O1; every compiler and flag must give them.

@@ -175,8 +175,9 @@ inline float percentile_clip(const magnitude_counts& counts, double p) {
 ///
 ///     sum (x - code * scale)^2,   scale = c / Q,  code = clamp(rint(x / scale), -Q, Q),  Q = 2^(bits - 1) - 1
 ///
-/// The sum runs over magnitudes ascending, in double, by fma. The larger clip wins ties. All hundred are tried: the
-/// error has more than one minimum in c. Only those below 2^-100 are not, which quantise everything to zero; where am is
+/// The sum runs over magnitudes ascending, in double, by fma; that of quantize_mse runs over rows ascending, so that the
+/// two may differ where two clips are equally good but for rounding. The larger clip wins ties. All hundred are tried:
+/// the error has more than one minimum in c. Only those below 2^-100 are not, which quantise everything to zero; where am is
 /// such a one, c = am.
 ///
 /// @param bits  2 .. 16

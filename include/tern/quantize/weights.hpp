@@ -134,6 +134,7 @@ slice_scale mse_slice(matrix_view<const float> w, matrix_view<Code> codes, unsig
   float best = 0;
   for (int i = 100; i >= 1; --i) {  // descending, so that the larger clip wins a tie
     const auto clip = static_cast<float>(static_cast<double>(am) * i / 100);
+    if (clip < 0x1p-100f) break;
     const float scale = clip / static_cast<float>(limit);
     const double error = squared_error(w, scale, limit, least);
     if (error < least) least = error, best = scale;
@@ -214,7 +215,10 @@ basic_quantized_matrix<Code> quantize_zero_point(const M& w, granularity granula
 ///     Q = 2^(bits - 1) - 1;  code_c(w) = clamp(rint(w / (c / Q)), -Q, Q)
 ///     c = argmin over am i / 100, i = 1 .. 100, of sum (w - code_c(w) * c / Q)^2;  scale = c / Q
 ///
-/// The larger clip wins a tie.
+/// The larger clip wins a tie. Clips below 2^-100, which make zero slices, are not tried.
+///
+/// The sum runs over rows ascending. That of mse_clip (clip.hpp), over the same clips, runs over magnitudes ascending,
+/// and may choose another where two clips are equally good but for rounding.
 ///
 /// @tparam Code        std::int8_t, or std::int16_t for 9 to 16 bits
 /// @param w            [N x K] real matrix: tern's or Eigen's
