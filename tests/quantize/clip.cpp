@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <tern/quantize/clip.hpp>
+#include <tern/quantize/synthetic.hpp>
 
 #include <cmath>
 #include <limits>
@@ -28,10 +29,9 @@ bool same(const magnitude_counts& a, const magnitude_counts& b) {
 
 /// Numbers with a heavy tail, many of them equal, some zero.
 std::vector<float> draw(std::size_t size, unsigned seed) {
-  std::mt19937 random(seed);
-  std::student_t_distribution<float> heavy(3);
+  const auto heavy = tern::synthetic_weights(1, size, tern::weight_distribution::student_t4, seed);
   std::vector<float> values(size);
-  for (float& v : values) v = static_cast<float>(tern::bfloat16(heavy(random)));
+  for (std::size_t i = 0; i < size; ++i) values[i] = static_cast<float>(tern::bfloat16(heavy(0, i)));
   for (std::size_t i = 0; i < size; i += 10) values[i] = 0;
   return values;
 }
@@ -84,19 +84,18 @@ double textbook_divergence(const std::vector<double>& histogram, std::size_t i, 
   return divergence;
 }
 
-float textbook_entropy_clip(const std::vector<float>& values, unsigned bits, std::size_t bins) {
+/// How far the divergence of the clip c is above the least.
+double excess_divergence(const std::vector<float>& values, unsigned bits, std::size_t bins, float c) {
   const auto a = sorted_magnitudes(values);
   const auto am = static_cast<double>(a.back());
   std::vector<double> histogram(bins);
   for (const float v : a)
     if (v > 0) ++histogram[std::min(bins - 1, static_cast<std::size_t>(double(v) * double(bins) / am))];
-  std::size_t best = bins;
+  const std::size_t levels = std::size_t{1} << (bits - 1);
   double least = std::numeric_limits<double>::infinity();
-  for (std::size_t i = bins; i >= std::size_t{1} << (bits - 1); --i) {
-    const double divergence = textbook_divergence(histogram, i, std::size_t{1} << (bits - 1));
-    if (divergence < least) least = divergence, best = i;
-  }
-  return static_cast<float>(std::min(am, am * double(2 * best + 1) / double(2 * bins)));
+  for (std::size_t i = bins; i >= levels; --i) least = std::min(least, textbook_divergence(histogram, i, levels));
+  const auto chosen = static_cast<std::size_t>(std::rint(double(c) * double(bins) / am - 0.5));
+  return textbook_divergence(histogram, std::min(chosen, bins), levels) - least;
 }
 
 }  // namespace
@@ -247,10 +246,19 @@ TEST_CASE("mse_clip: bits", "[calibrate]") {
 TEST_CASE("entropy_clip: as the textbook says", "[calibrate]") {
   const auto values = draw(30000, 9);
   const auto counts = counts_of(values);
-  CHECK(tern::entropy_clip(counts) == textbook_entropy_clip(values, 8, 2048));
-  CHECK(tern::entropy_clip(counts) < 0.9f * counts.entries().back().magnitude);
-  for (const unsigned bits : {2u, 3u, 4u, 7u})
-    CHECK(tern::entropy_clip(counts, {.bits = bits, .bins = 300}) == textbook_entropy_clip(values, bits, 300));
+  struct golden {
+    unsigned bits;
+    std::size_t bins;
+    float clip;
+  };
+  for (const auto& [bits, bins, clip] :
+       {golden{8, 2048, 0x1.924b8p-3f}, golden{2, 300, 0x1.d9a74p-5f}, golden{3, 300, 0x1.5ef5c2p-4f},
+        golden{4, 300, 0x1.d117e4p-4f}, golden{7, 300, 0x1.99740ep-3f}}) {
+    INFO(bits << " bits");
+    CHECK(tern::entropy_clip(counts, {.bits = bits, .bins = bins}) == clip);
+    CHECK(clip < 0.95f * counts.entries().back().magnitude);
+    CHECK(excess_divergence(values, bits, bins, clip) < 1e-12);
+  }
 }
 
 TEST_CASE("entropy_clip: zeros are skipped", "[calibrate]") {
