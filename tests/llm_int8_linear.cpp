@@ -126,6 +126,18 @@ TEST_CASE("llm_int8_linear: without outliers it is int8_linear", "[llm_int8]") {
   CHECK(std::signbit(tern::llm_int8_linear::from_float(negative)(tiny)(0, 0)));
 }
 
+TEST_CASE("llm_int8_linear: scales stored in 16 bits", "[llm_int8]") {
+  const auto w = draw_matrix(18, 40, 29), x = draw_tokens(4, 40, {1, 8}, 30);
+  const auto bias = draw_vector(18, 31);
+  const auto layer = tern::llm_int8_linear::from_float(w, bias, {}, {.scales = tern::scale_type::float16});
+  CHECK(layer.weights().format().scales == tern::scale_type::float16);
+  const tern::llm_int8_linear want(tern::int8_matrix(tern::quantize_absmax(w), {.scales = tern::scale_type::float16}),
+                                   bias);
+  CHECK(same(layer(x), want(x)));
+  CHECK(same(layer(x), textbook(layer, x)));
+  CHECK(!same(layer(x), tern::llm_int8_linear::from_float(w, bias)(x)));
+}
+
 TEST_CASE("llm_int8_linear: every column an outlier", "[llm_int8]") {
   const auto bias = draw_vector(19, 11);
   const auto layer = tern::llm_int8_linear::from_float(draw_matrix(19, 50, 10), bias, {.threshold = 0});

@@ -158,10 +158,12 @@ class llm_int8_linear {
 
   /// From float weights [N x K], absmax per channel.
   /// @param bias  [N] or empty: anything with begin() and end()
+  /// @param pack  how the weights are stored: scales of 32 or 16 bits
   template <class Tu = tu_tag, real_matrix M, class Bias = std::vector<float>>
-  static llm_int8_linear from_float(const M& w, const Bias& bias = {}, const llm_int8_options& options = {}) {
-    return llm_int8_linear(int8_matrix(quantize_absmax(w, per_channel)), std::vector<float>(bias.begin(), bias.end()),
-                           options);
+  static llm_int8_linear from_float(const M& w, const Bias& bias = {}, const llm_int8_options& options = {},
+                                    const pack_options& pack = {}) {
+    return llm_int8_linear(int8_matrix(quantize_absmax(w, per_channel), pack),
+                           std::vector<float>(bias.begin(), bias.end()), options);
   }
 
   std::size_t in_features() const { return weights_.cols(); }

@@ -135,13 +135,21 @@ TEST_CASE("alternation: the same from whatever slice came before", "[quantize]")
 }
 
 TEST_CASE("alternation: what does not fit float is no solution", "[quantize]") {
-  // Two values at the end of float: 1.5 g and 0.5 g with g_1 = g, g_2 = g / 2 would need no more, this start would.
+  // From this start the larger value is g_1 - g_2 and the smaller one g_2, so that the refit has g_1 = 15/8 of the larger
+  // one, without an error.
+  sorted_magnitudes sorted(2);
+  const auto run = [&](float most) {
+    const std::vector<float> w{most, 0.875f * most};
+    sorted.assign(view_of(w));
+    return alternation(2).run(sorted, {1.875 * static_cast<double>(most), 0.875 * static_cast<double>(most)});
+  };
+  const auto fits = run(1.0f);
+  CHECK(std::fabs(fits.gamma[0] - 1.875) < 1e-12);
+  CHECK(std::fabs(fits.error) < 1e-12);
   const float most = std::numeric_limits<float>::max();
-  sorted_magnitudes sorted(4);
-  const std::vector<float> w{most, most, most / 2, 0};
-  sorted.assign(view_of(w));
-  const auto found = alternation(2).run(sorted, {3.0 * static_cast<double>(most), -2.0 * static_cast<double>(most)});
-  CHECK((std::isinf(found.error) || tern::detail::fits_float(found.gamma, 2)));
+  const auto found = run(most);
+  CHECK(std::isinf(found.error));
+  CHECK(found.gamma[0] == 1.875 * static_cast<double>(most));  // the start
 }
 
 TEST_CASE("assignment: the nearest level, the lower one at ties, the first c of equal levels", "[quantize]") {
@@ -157,7 +165,7 @@ TEST_CASE("assignment: the nearest level, the lower one at ties, the first c of 
     for (std::size_t p = 0; p < planes; ++p) views[p] = {trits.data() + p * 40, 4, 10};
     tern::detail::assign_trits({w.data(), 4, 10}, gamma, planes, views);
 
-    std::size_t wrong = 0;
+    std::size_t wrong = 0, far = 0;
     for (std::size_t i = 0; i < 40; ++i) {
       // All c in lexicographic order: the first one strictly better, where lower levels are better at the same
       // distance.
@@ -175,11 +183,17 @@ TEST_CASE("assignment: the nearest level, the lower one at ties, the first c of 
         more = false;
         for (std::size_t p = planes; p-- > 0 && !more;) more = ++c[p] <= 1, c[p] = more ? c[p] : -1;
       }
-      for (std::size_t p = 0; p < planes; ++p) wrong += trits[p * 40 + i] != best[p];
+      double level = 0;
+      for (std::size_t p = 0; p < planes; ++p) {
+        wrong += trits[p * 40 + i] != best[p];
+        level += static_cast<double>(gamma[p]) * trits[p * 40 + i];
+      }
+      const auto x = static_cast<double>(w[i]);
+      far += std::fabs(x - level) > best_distance + 1e-12 * (best_distance + std::fabs(x));
     }
+    CHECK(far == 0);
     // Sums of sevenths round, so that a tie may not be one; quarters are exact.
     if (trial % 2 == 0) CHECK(wrong == 0);
-    if (trial % 2 != 0) CHECK(wrong <= 4 * planes);
   }
 }
 

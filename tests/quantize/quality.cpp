@@ -19,12 +19,11 @@ TEST_CASE("quality: no method is below its reference", "[quantize]") {
   for (const auto& e : quality::reference()) {
     if (e.distribution != distribution || e.granularity == tern::per_tensor) continue;
     const double snr = e.snr_db(w);
-    if (snr != snr) continue;  // not in this library
     ++measured;
     INFO(e.method << ", " << quality::name_of(e.granularity));
-    CHECK(snr > e.wanted - e.slack - sampling);
+    CHECK(snr >= e.wanted - e.slack - sampling);
   }
-  CHECK(measured >= 100);
+  CHECK(measured == 134);
 }
 
 TEST_CASE("quality: what several planes are for", "[quantize]") {

@@ -38,6 +38,16 @@ TEST_CASE("fake_quantize: absmax and zero points", "[quantize]") {
   const auto shared = tern::fake_quantize_zero_point(x, tern::per_tensor);
   CHECK(shared(0, 0) == std::rint(10 / (763.0f / 255)) * (763.0f / 255));
 
+  const tern::matrix<float> v(1, 3, {7, 2.5f, -1.5f});  // a step of 1 with 4 bits
+  const auto away =
+      tern::fake_quantize_absmax(v, tern::per_channel, {.bits = 4, .rounding = tern::rounding::half_away});
+  CHECK(std::vector<float>(away.data(), away.data() + 3) == std::vector<float>{7, 3, -2});
+  const tern::matrix<float> u(1, 3, {15, 6, 2.25f});
+  const auto steps = tern::fake_quantize_zero_point(u, tern::per_channel, {.bits = 4});
+  CHECK(std::vector<float>(steps.data(), steps.data() + 3) == std::vector<float>{15, 6, 2});
+  CHECK_THROWS_AS(tern::fake_quantize_absmax(v, tern::per_channel, {.bits = 9}), tern::range_error);
+  CHECK_THROWS_AS(tern::fake_quantize_zero_point(v, tern::per_channel, {.bits = 9}), tern::range_error);
+
   const tern::matrix<float> bad(1, 1, {std::numeric_limits<float>::infinity()});
   CHECK_THROWS_AS(tern::fake_quantize_absmax(bad), tern::range_error);
   CHECK_THROWS_AS(tern::fake_quantize_zero_point(bad), tern::range_error);
@@ -65,8 +75,23 @@ TEST_CASE("ste_backward_clipped: a range with two ends", "[quantize]") {
   const tern::matrix<float> gradient(1, 6, {1, 2, 3, 4, 5, 6});
   const auto clipped = tern::ste_backward_clipped(gradient, x, tern::value_range{-1, 3});
   CHECK(std::vector<float>(clipped.data(), clipped.data() + 6) == std::vector<float>{1, 0, 3, 0, 5, 0});
-  const auto none = tern::ste_backward_clipped(gradient, x, nan);
-  CHECK(std::count(none.data(), none.data() + 6, 0.0f) == 6);
+}
+
+TEST_CASE("ste_backward_clipped: limits that are none", "[quantize]") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const tern::matrix<float> x(2, 1, {1, 2});
+  for (const float bad : {nan, -1.0f}) {
+    const std::vector<float> limits{1, bad};
+    CHECK_THROWS_AS(tern::ste_backward_clipped(x, x, bad), tern::range_error);
+    CHECK_THROWS_AS(tern::ste_backward_clipped(x, x, limits, tern::per_channel), tern::range_error);
+  }
+  CHECK_THROWS_WITH(tern::ste_backward_clipped(x, x, -1.5f), "ste_backward_clipped: a limit of -1.500000 is not >= 0");
+  for (const auto& bad : {tern::value_range{nan, 1}, tern::value_range{0, nan}, tern::value_range{2, 1}})
+    CHECK_THROWS_AS(tern::ste_backward_clipped(x, x, bad), tern::range_error);
+  CHECK_THROWS_WITH(tern::ste_backward_clipped(x, x, tern::value_range{2, 1}),
+                    "ste_backward_clipped: 2.000000 .. 1.000000 is not a range");
+  const auto all = tern::ste_backward_clipped(x, x, std::numeric_limits<float>::infinity());
+  CHECK((all(0, 0) == 1 && all(1, 0) == 2));
 }
 
 TEST_CASE("ste_backward_clipped: a limit for each slice", "[quantize]") {

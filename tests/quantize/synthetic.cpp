@@ -32,18 +32,6 @@ TEST_CASE("synthetic: moments", "[quantize]") {
   CHECK(std::fabs(beyond_two / count - wanted.beyond_two) < 0.0015);
 }
 
-TEST_CASE("synthetic: the logarithm", "[quantize]") {
-  double largest = 0;
-  for (int i = 1; i < 200000; ++i) {
-    const double x = i * 1e-5, wanted = std::log(x);
-    const double difference = std::fabs(tern::detail::natural_logarithm(x) - wanted);
-    largest = std::max(largest, difference / std::max(std::fabs(wanted), 1e-300));
-  }
-  CHECK(largest < 6e-16);
-  CHECK(tern::detail::natural_logarithm(1) == 0);
-  CHECK(std::fabs(tern::detail::natural_logarithm(0x1p-62) + 62 * std::log(2.0)) < 1e-14);
-}
-
 TEST_CASE("synthetic: the same bits for ever", "[quantize]") {
   const auto hash = [](weight_distribution distribution, std::uint64_t seed) {
     const auto w = tern::synthetic_weights(64, 100, distribution, seed);

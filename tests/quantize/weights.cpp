@@ -285,7 +285,8 @@ TEST_CASE("weights: bits that no code has are refused, with the numbers", "[quan
   CHECK_THROWS_WITH(tern::quantize_mse(w, g, bits(16)),
                     tern_test::contains("16 bits do not fit int8; use quantize_mse<std::int16_t>"));
   CHECK_THROWS_WITH(tern::quantize_absmax<std::int16_t>(w, g, {.bits = 17}), tern_test::contains("codes of 17 bits"));
-  CHECK_THROWS_WITH(tern::quantize_zero_point<std::uint8_t>(w, g, bits(9)), tern_test::contains("codes of 9 bits"));
+  CHECK_THROWS_WITH(tern::quantize_zero_point<std::uint8_t>(w, g, bits(9)),
+                    "quantize_zero_point: codes of 9 bits; they have 2 to 8");
 }
 
 TEST_CASE("quantize_zero_point: fewer bits, and uint8 as int8 shifted", "[quantize]") {
@@ -353,6 +354,10 @@ TEST_CASE("quantize_mse: by hand", "[quantize]") {
   CHECK(tern::quantize_mse(row_of({0, -0.0f})).scales[0] == 1.0f);
   CHECK(tern::quantize_mse(row_of({std::numeric_limits<float>::max(), 1})).codes[0] == 127);
   CHECK(tern::quantize_mse(row_of({0x1p-100f})).codes[0] == 127);
+  // 9802 ones are worth more than a hundred: clipped at 1, but not in a unit where that is below 2^-100.
+  std::vector<float> tiny(9803, 0x1p-106f);
+  tiny[0] = 100 * 0x1p-106f;
+  CHECK(tern::quantize_mse(row_of(tiny), tern::per_channel, {.bits = 2}).scales[0] == 100 * 0x1p-106f);
 }
 
 /// The bits of these scales came from this code built by g++ 12 -O1; every compiler and flag must give them.

@@ -12,6 +12,7 @@
 #include <cmath>  // std::fma, std::rint
 #include <limits>
 
+#include <tern/quantize/rounding.hpp>
 #include <tern/quantize/slices.hpp>
 
 namespace tern::inline v0_1 {
@@ -38,41 +39,41 @@ struct value_range {
 
   /// The scale of codes -Q .. Q: am / Q, am the largest magnitude; 1 where am < 2^-100. The rule of
   /// quantize_activations.
-  TERN_INLINE float symmetric_scale(int bits = 8) const {
+  TERN_INLINE float symmetric_scale(unsigned bits = 8) const {
     check(bits);
-    return magnitude() < 0x1p-100f ? 1.0f : magnitude() / static_cast<float>(steps(bits) / 2);
+    return magnitude() < 0x1p-100f ? 1.0f : magnitude() / static_cast<float>(detail::largest_code(bits));
   }
   /// The scale and the zero point of codes -2^(b-1) .. 2^(b-1) - 1: (most - least) / (2^b - 1) and -2^(b-1) -
   /// rint(least / scale); 1 and 0 where the range is narrower than 2^-100. The rule of quantize_activations_zero_point.
-  TERN_INLINE affine_scale affine(int bits = 8) const {
+  TERN_INLINE affine_scale affine(unsigned bits = 8) const {
     const float width = checked_width(bits);
     return width < 0x1p-100f ? affine_scale{} : with_zero(width / static_cast<float>(steps(bits)), bits);
   }
   /// PyTorch's symmetric scale, to follow a model that was calibrated there: am / ((2^b - 1) / 2), which is am / 127.5
   /// for int8, so that am itself is clipped; and never below 2^-23, so that small tensors lose their codes.
-  TERN_INLINE float pytorch_symmetric_scale(int bits = 8) const {
+  TERN_INLINE float pytorch_symmetric_scale(unsigned bits = 8) const {
     check(bits);
     return pytorch_floor(magnitude() / (static_cast<float>(steps(bits)) / 2.0f));
   }
   /// PyTorch's affine scale and zero point: as affine(), with a scale never below 2^-23.
-  TERN_INLINE affine_scale pytorch_affine(int bits = 8) const {
+  TERN_INLINE affine_scale pytorch_affine(unsigned bits = 8) const {
     return with_zero(pytorch_floor(checked_width(bits) / static_cast<float>(steps(bits))), bits);
   }
 
   TERN_INLINE friend bool operator==(const value_range&, const value_range&) = default;
 
  private:
-  TERN_INLINE static std::int32_t steps(int bits) { return (std::int32_t{1} << bits) - 1; }
+  TERN_INLINE static std::int32_t steps(unsigned bits) { return (std::int32_t{1} << bits) - 1; }
   TERN_INLINE float low() const { return least < 0.0f ? least : 0.0f; }
   TERN_INLINE float high() const { return most > 0.0f ? most : 0.0f; }
   TERN_INLINE float magnitude() const { return -low() > high() ? -low() : high(); }
-  TERN_INLINE void check(int bits) const {
-    if (bits < 2 || bits > 16) detail::fail<range_error>({"value_range: ", bits, " bits are not in 2 .. 16"});
+  TERN_INLINE void check(unsigned bits) const {
+    detail::check_bits("value_range", bits, 16);
     constexpr float largest = std::numeric_limits<float>::max();
     if (!(-largest <= least && least <= most && most <= largest))  // NaN too
       detail::fail<range_error>({"value_range: ", least, " .. ", most, " is not a range of finite values"});
   }
-  TERN_INLINE float checked_width(int bits) const {
+  TERN_INLINE float checked_width(unsigned bits) const {
     check(bits);
     const float width = high() - low();
     if (width > std::numeric_limits<float>::max())
@@ -81,7 +82,7 @@ struct value_range {
   }
   TERN_INLINE static float pytorch_floor(float scale) { return scale < 0x1p-23f ? 0x1p-23f : scale; }
   /// |low / scale| is at most (2^b - 1)(1 + 2^-23), which is less than 2^b - 1/2, so the zero point is a code.
-  TERN_INLINE affine_scale with_zero(float scale, int bits) const {
+  TERN_INLINE affine_scale with_zero(float scale, unsigned bits) const {
     const std::int32_t half = std::int32_t{1} << (bits - 1);
     return {scale, -half - static_cast<std::int32_t>(std::rint(low() / scale))};
   }

@@ -12,6 +12,8 @@
 #pragma once
 
 #include <tern/quantize/calibrate.hpp>
+#include <tern/quantize/logarithm.hpp>
+#include <tern/quantize/sorted.hpp>
 
 namespace tern::inline v0_1 {
 
@@ -27,18 +29,6 @@ struct magnitude_count {
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
 
-/// Sorts by bytes, the lowest first: an even number of passes, each stable, ends in `keys`.
-inline void sort_ascending(std::vector<std::uint32_t>& keys) {
-  std::vector<std::uint32_t> sorted(keys.size());
-  for (int shift = 0; shift < 32; shift += 8) {
-    std::size_t begin[257] = {};  // begin[b]: where keys of byte b go
-    for (const std::uint32_t key : keys) ++begin[(key >> shift & 255u) + 1];
-    for (std::size_t b = 0; b < 256; ++b) begin[b + 1] += begin[b];
-    for (const std::uint32_t key : keys) sorted[begin[key >> shift & 255u]++] = key;
-    keys.swap(sorted);
-  }
-}
-
 /// The magnitudes of a matrix, counted, ascending. Errors: range_error naming row and column of a NaN or infinity.
 template <real_matrix M>
 std::vector<magnitude_count> count_magnitudes(const char* what, const M& x) {
@@ -49,7 +39,8 @@ std::vector<magnitude_count> count_magnitudes(const char* what, const M& x) {
   bits.reserve(view.rows() * view.cols());
   for (std::size_t m = 0; m < view.rows(); ++m)
     for (std::size_t k = 0; k < view.cols(); ++k) bits.push_back(largest_magnitude(view.row(m) + k, 1));
-  sort_ascending(bits);
+  std::vector<std::uint32_t> spare(bits.size());
+  radix_sort(bits.data(), spare.data(), bits.size(), 0);
   std::vector<magnitude_count> counts;
   for (const std::uint32_t magnitude : bits) {
     const auto value = std::bit_cast<float>(magnitude);
@@ -83,8 +74,9 @@ namespace tern::inline v0_1 {
 ///
 /// As good as having all the data at hand: nothing depends on the order of batches or on how data was cut into them.
 ///
-/// Cost:   16 bytes a distinct magnitude (at most 32768 of them, for data born in half or bfloat16) and, while a batch
-///         is counted, 8 an element; time linear in the batch and in the distinct magnitudes.
+/// Cost:   16 bytes a distinct magnitude (at most 32768 of them, for data born in half or bfloat16; of data born in float
+///         nearly every value is one) and, while a batch is counted, 8 an element. Each observe() and merge() writes
+///         all distinct magnitudes anew: show few large batches rather than many small ones.
 /// Errors: observe() throws range_error naming row and column of a NaN or infinity, and has then counted nothing of the
 ///         batch.
 class magnitude_counts {
@@ -129,22 +121,6 @@ inline float order_statistic(std::span<const magnitude_count> entries, std::uint
   return entries[i].magnitude;
 }
 
-/// ln x of a normal x > 0, within 2 units in the last place: the same on every machine, which no other log promises.
-///
-/// x = m 2^e with m in [sqrt 1/2, sqrt 2); ln m = 2 atanh f = 2 f (1 + f^2/3 + f^4/5 + ...) with f = (m - 1) / (m + 1).
-/// |f| <= 0.1716, so the first term left out, f^24/25, is below 2^-65.
-inline double natural_log(double x) {
-  constexpr std::uint64_t root_half = 0x3fe6a09e667f3bcd;  // the bits of sqrt 1/2
-  constexpr double log_two = 0x1.62e42fefa39efp-1;
-  const auto bits = std::bit_cast<std::uint64_t>(x);
-  const std::int64_t e = static_cast<std::int64_t>(bits - root_half) >> 52;
-  const auto m = std::bit_cast<double>(bits - (static_cast<std::uint64_t>(e) << 52));
-  const double f = (m - 1.0) / (m + 1.0), square = f * f;
-  double series = 0.0;
-  for (int odd = 23; odd >= 3; odd -= 2) series = std::fma(series, square, 1.0 / odd);
-  return std::fma(static_cast<double>(e), log_two, std::fma(2.0 * f, square * series, 2.0 * f));
-}
-
 /// The Kullback-Leibler divergence KL(P || R). P is a histogram cut after `bins` bins, the last of which takes the `tail`;
 /// R is the same without the tail and in `levels` levels. Level l has the bins from l bins / levels to (l + 1) bins /
 /// levels, rounded down, and its mass is spread evenly over those where P > 0. Where R would be 0 it is 1e-12.
@@ -162,7 +138,7 @@ inline double clipped_divergence(const std::uint64_t* histogram, std::size_t bin
     for (std::size_t j = begin; j < end; ++j) {
       if (p(j) == 0) continue;
       const double share = static_cast<double>(p(j)) / total;
-      divergence = std::fma(share, natural_log(share / r), divergence);
+      divergence = std::fma(share, natural_logarithm(share / r), divergence);
     }
   }
   return divergence;
@@ -200,18 +176,19 @@ inline float percentile_clip(const magnitude_counts& counts, double p) {
 ///
 ///     sum (x - code * scale)^2,   scale = c / Q,  code = clamp(rint(x / scale), -Q, Q),  Q = 2^(bits - 1) - 1
 ///
-/// The sum runs over magnitudes ascending, in double, by fma. The larger clip wins ties. All hundred are tried: the
-/// error has more than one minimum in c. Only those below 2^-100 are not, which quantise everything to zero; where am is
+/// The sum runs over magnitudes ascending, in double, by fma; that of quantize_mse runs over rows ascending, so that the
+/// two may differ where two clips are equally good but for rounding. The larger clip wins ties. All hundred are tried:
+/// the error has more than one minimum in c. Only those below 2^-100 are not, which quantise everything to zero; where am is
 /// such a one, c = am.
 ///
 /// @param bits  2 .. 16
 /// Cost:   100 divisions and fused multiply-adds a distinct magnitude.
 /// Errors: range_error when bits is out of range or nothing was observed.
-inline float mse_clip(const magnitude_counts& counts, int bits = 8) {
-  if (bits < 2 || bits > 16) detail::fail<range_error>({"mse_clip: ", bits, " bits are not in 2 .. 16"});
+inline float mse_clip(const magnitude_counts& counts, unsigned bits = 8) {
+  detail::check_bits("mse_clip", bits, 16);
   detail::check_observed("mse_clip", counts);
   const float am = counts.entries().back().magnitude;
-  const auto largest_code = static_cast<float>((1 << (bits - 1)) - 1);
+  const auto largest_code = static_cast<float>(detail::largest_code(bits));
   float best = am;
   double least = std::numeric_limits<double>::infinity();
   for (int i = 100; i > 0; --i) {
@@ -220,9 +197,7 @@ inline float mse_clip(const magnitude_counts& counts, int bits = 8) {
     const float scale = c / largest_code;
     double sum = 0;
     for (const magnitude_count& e : counts.entries()) {
-      // rint by adding 2^23: the quotient is in [0, 32767], so the sum is a float whose last bit is worth 1.
-      const float quotient = e.magnitude / scale;
-      const float code = quotient > largest_code ? largest_code : quotient + 0x1p23f - 0x1p23f;
+      const float code = detail::nearest_whole(e.magnitude / scale, largest_code);
       // code * scale is exact: 15 bits times 24.
       const double error = static_cast<double>(e.magnitude) - static_cast<double>(code) * static_cast<double>(scale);
       sum = std::fma(static_cast<double>(e.count), error * error, sum);
@@ -233,7 +208,7 @@ inline float mse_clip(const magnitude_counts& counts, int bits = 8) {
 }
 
 struct entropy_options {
-  int bits = 8;             // 2 .. 8: 2^(bits - 1) levels of magnitude
+  unsigned bits = 8;        // 2 .. 8: 2^(bits - 1) levels of magnitude
   std::size_t bins = 2048;  // of the histogram; from the number of levels to 16384
 };
 
@@ -255,8 +230,7 @@ struct entropy_options {
 /// Errors: range_error when bits or bins is out of range or nothing was observed.
 /// Source: S. Migacz, "8-bit Inference with TensorRT", GTC 2017.
 inline float entropy_clip(const magnitude_counts& counts, const entropy_options& options = {}) {
-  if (options.bits < 2 || options.bits > 8)
-    detail::fail<range_error>({"entropy_clip: ", options.bits, " bits are not in 2 .. 8"});
+  detail::check_bits("entropy_clip", options.bits, 8);
   const std::size_t bins = options.bins, levels = std::size_t{1} << (options.bits - 1);
   if (bins < levels || bins > 16384)
     detail::fail<range_error>({"entropy_clip: ", bins, " bins are not in ", levels, " .. 16384"});

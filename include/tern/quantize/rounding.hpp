@@ -49,12 +49,16 @@ inline float nearest_away(float x) {
   return rest >= 0.5f ? whole + 1 : rest <= -0.5f ? whole - 1 : whole;
 }
 
-/// x to the nearest code of [-limit, limit]. Clamping comes first, which changes nothing since limit is an integer, and
-/// keeps x within the range of the roundings; limit <= 2^22. No NaN.
-inline std::int32_t nearest_code(float x, std::int32_t limit, rounding ties = rounding::half_even) {
-  const auto bound = static_cast<float>(limit);
+/// x to the nearest integer of [-bound, bound]. Clamping comes first, which changes nothing since bound is an integer,
+/// and keeps x within the range of the roundings; bound <= 2^22. No NaN, and no bare product: see nearest_even.
+inline float nearest_whole(float x, float bound, rounding ties = rounding::half_even) {
   x = x < -bound ? -bound : x > bound ? bound : x;
-  return static_cast<std::int32_t>(ties == rounding::half_even ? nearest_even(x) : nearest_away(x));
+  return ties == rounding::half_even ? nearest_even(x) : nearest_away(x);
+}
+
+/// The same as a code of [-limit, limit].
+inline std::int32_t nearest_code(float x, std::int32_t limit, rounding ties = rounding::half_even) {
+  return static_cast<std::int32_t>(nearest_whole(x, static_cast<float>(limit), ties));
 }
 
 /// rint(x / scale), to even, kept within [-limit, limit].
@@ -62,5 +66,10 @@ inline std::int32_t round_code(float x, float scale, std::int32_t limit) { retur
 
 /// Q = 2^(bits - 1) - 1, the largest code of a symmetric quantizer.
 constexpr std::int32_t largest_code(unsigned bits) { return (std::int32_t{1} << (bits - 1)) - 1; }
+
+/// Errors: range_error for bits outside 2 .. most.
+inline void check_bits(const char* what, unsigned bits, unsigned most) {
+  if (bits < 2 || bits > most) fail<range_error>({what, ": codes of ", bits, " bits; they have 2 to ", most});
+}
 
 }  // namespace tern::inline v0_1::detail::inline TERN_TU

@@ -38,16 +38,20 @@ matrix<float> fake_quantize_absmean(const M& w, granularity granularity = per_te
   return dequantize(quantize_absmean(w, granularity));
 }
 
-/// Weights as the int8 product will see them, absmax.
+/// Weights as the int8 product will see them, absmax; with fewer bits, as the int4 product will.
+/// @param w  [N x K] real matrix: tern's or Eigen's.   Errors: as quantize_absmax.
 template <real_matrix M>
-matrix<float> fake_quantize_absmax(const M& w, granularity granularity = per_channel) {
-  return dequantize(quantize_absmax(w, granularity));
+matrix<float> fake_quantize_absmax(const M& w, granularity granularity = per_channel,
+                                   const absmax_options& options = {}) {
+  return dequantize(quantize_absmax(w, granularity, options));
 }
 
-/// Weights as the int8 product will see them, with zero points. Errors: as quantize_zero_point.
+/// Weights as the int8 product will see them, with zero points.
+/// @param w  [N x K] real matrix: tern's or Eigen's.   Errors: as quantize_zero_point.
 template <real_matrix M>
-matrix<float> fake_quantize_zero_point(const M& w, granularity granularity = per_channel) {
-  return dequantize(quantize_zero_point(w, granularity));
+matrix<float> fake_quantize_zero_point(const M& w, granularity granularity = per_channel,
+                                       const code_options& options = {}) {
+  return dequantize(quantize_zero_point(w, granularity, options));
 }
 
 /// The straight-through gradient: the gradient of the output, unchanged.
@@ -61,7 +65,11 @@ Gradient ste_backward(Gradient gradient) {
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
 
-/// gradient(m,k) where passes(m, k, x(m,k)), 0 elsewhere.
+inline void check_limit(float limit) {
+  if (!(limit >= 0.0f)) fail<range_error>({"ste_backward_clipped: a limit of ", limit, " is not >= 0"});
+}
+
+/// gradient(m,k) where passes(m, k, x(m,k)), 0 elsewhere. Errors: shape_error when gradient and x differ in shape.
 template <real_matrix G, real_matrix X, class Passes>
 matrix<float> masked_gradient(const G& gradient, const X& x, Passes passes) {
   decltype(auto) gradient_rows = row_major(gradient);
@@ -84,17 +92,21 @@ namespace tern::inline v0_1::inline TERN_TU {
 
 /// The clipped straight-through gradient: gradient(m,k) where |x(m,k)| <= limit, 0 elsewhere.
 /// @param limit  the largest magnitude that was not clipped: a clip from calibration; for absmax max |x| itself (127 *
-///               scale may round below it)
-/// Errors: shape_error when gradient and x differ in shape.
+///               scale may round below it); infinity where nothing was
+/// Errors: range_error when the limit is negative or NaN; shape_error when gradient and x differ in shape.
 template <real_matrix G, real_matrix X>
 matrix<float> ste_backward_clipped(const G& gradient, const X& x, float limit) {
+  detail::check_limit(limit);
   return detail::masked_gradient(gradient, x,
                                  [limit](std::size_t, std::size_t, float value) { return std::fabs(value) <= limit; });
 }
 
 /// The same for codes with a zero point: gradient(m,k) where range.least <= x(m,k) <= range.most, 0 elsewhere.
+/// Errors: range_error when the range is upside down or has a NaN; shape_error when gradient and x differ in shape.
 template <real_matrix G, real_matrix X>
 matrix<float> ste_backward_clipped(const G& gradient, const X& x, const value_range& range) {
+  if (!(range.least <= range.most))
+    detail::fail<range_error>({"ste_backward_clipped: ", range.least, " .. ", range.most, " is not a range"});
   return detail::masked_gradient(gradient, x, [range](std::size_t, std::size_t, float value) {
     return range.least <= value && value <= range.most;
   });
@@ -106,7 +118,8 @@ matrix<float> ste_backward_clipped(const G& gradient, const X& x, const value_ra
 ///                     For absmean they are its scales, gamma times the largest code 1; with a clip from calibration,
 ///                     the clips.
 /// @param granularity  what shares a limit
-/// Errors: shape_error when gradient and w differ in shape or when there are more or fewer limits than slices.
+/// Errors: shape_error when gradient and w differ in shape or when there are more or fewer limits than slices;
+///         range_error when a limit is negative or NaN.
 ///
 ///     const auto q = tern::quantize_absmean(w, tern::per_group(64));
 ///     auto dw = tern::ste_backward_clipped(gradient, w, q.scales, q.granularity);
@@ -120,6 +133,7 @@ matrix<float> ste_backward_clipped(const G& gradient, const W& w, std::span<cons
   if (limits.size() != expected)
     detail::fail<shape_error>({"ste_backward_clipped: ", limits.size(), " limits for ", expected, " slices of a ",
                                view.rows(), "x", view.cols(), " matrix"});
+  for (const float limit : limits) detail::check_limit(limit);
   const std::size_t inputs = granularity.group_inputs(view.cols());
   return detail::masked_gradient(gradient, view, [&](std::size_t n, std::size_t k, float value) {
     return std::fabs(value) <= limits[(granularity.rows_share() ? 0 : n * groups) + k / inputs];

@@ -9,7 +9,7 @@
 ///     student_t4  u sqrt(4 (1 / sqrt(s) - 1) / s)      Student's t with 4 degrees of freedom, variance 2
 ///     laplace     -sgn(u) ln s                         s is uniform and independent of the direction; variance 2
 ///
-/// sqrt is exact to rounding everywhere; the logarithm is this file's own, a fixed sequence of operations. Then times
+/// sqrt is exact to rounding everywhere, and the logarithm is the library's own (logarithm.hpp). Then times
 /// 0.02, the usual size of weights, and rounded to float.
 ///
 /// Sources: G. L. Steele, D. Lea, C. H. Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014. G.
@@ -17,9 +17,9 @@
 ///          Bailey, "Polar generation of random variates with the t-distribution", Math. Comp. 62, 1994.
 #pragma once
 
-#include <bit>
 #include <cmath>
 
+#include <tern/quantize/logarithm.hpp>
 #include <tern/view.hpp>
 
 namespace tern::inline v0_1 {
@@ -29,24 +29,6 @@ enum class weight_distribution : std::uint8_t { gauss, laplace, student_t4 };
 }  // namespace tern::inline v0_1
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
-
-/// ln x for a positive normal x: x = 2^e m, m in [sqrt(1/2), sqrt(2)), ln m = 2 atanh((m - 1) / (m + 1)). The
-/// relative error is below 6e-16.
-///
-/// |z| <= 0.1716, so the first term left out of the series, z^24 / 25, is below 2^-65 of the sum.
-inline double natural_logarithm(double x) {
-  const auto bits = std::bit_cast<std::uint64_t>(x);
-  // Subtracting sqrt(1/2) from the bits makes the exponent field count from there.
-  const std::uint64_t root = std::bit_cast<std::uint64_t>(0.7071067811865476);
-  const std::int64_t exponent = static_cast<std::int64_t>(bits - root) >> 52;
-  const double m = std::bit_cast<double>(bits - (static_cast<std::uint64_t>(exponent) << 52));
-  const double z = (m - 1) / (m + 1), square = z * z;
-  double series = 0;
-  for (int i = 23; i > 1; i -= 2) series = std::fma(series, square, 1.0 / i);
-  series *= square;
-  const double ln_m = 2 * std::fma(z, series, z);
-  return std::fma(static_cast<double>(exponent), 0.6931471805599453, ln_m);
-}
 
 /// A point of the unit disk: its first coordinate, and the square of its radius, in (0, 1).
 struct disk_point {

@@ -8,7 +8,8 @@
 /// |              | its first column, trits of the shape of w and all 0; writes -1, 0 or +1.  | ternary_optimum  |
 /// |              | Optional: rule.check(inputs) throws what is wrong for rows so long        |                  |
 ///
-/// The rules, with their sums in double in ascending order, rounded once:
+/// The rules, with their sums in double, rounded once; in ascending order of the inputs, ternary_optimum's in descending
+/// order of the magnitudes:
 ///
 ///     absmean          gamma = mean |w|;  t = clamp(rint(w / gamma), -1, 1)                       BitNet b1.58
 ///     twn              D = 0.7 mean |w|;  t = sgn(w) [|w| > D];  gamma = mean of the kept |w|     Ternary Weight Nets

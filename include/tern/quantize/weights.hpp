@@ -32,14 +32,11 @@ struct absmax_options {
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
 
-/// Errors: range_error when codes of so many bits do not exist or do not fit Code.
+/// Errors: range_error when symmetric codes of so many bits do not exist or do not fit Code, int8 or int16.
 template <class Code>
-void check_bits(const char* what, unsigned bits) {
-  if (bits < 2 || bits > 16) fail<range_error>({what, ": codes of ", bits, " bits; they have 2 to 16"});
-  if (bits <= 8 * sizeof(Code)) return;
-  if constexpr (std::same_as<Code, std::uint8_t>)
-    fail<range_error>({what, ": ", bits, " bits do not fit uint8"});
-  else
+void check_fit(const char* what, unsigned bits) {
+  check_bits(what, bits, 16);
+  if (bits > 8 * sizeof(Code))
     fail<range_error>({what, ": ", bits, " bits do not fit int8; use ", what, "<std::int16_t>"});
 }
 
@@ -117,10 +114,9 @@ inline double squared_error(matrix_view<const float> w, float scale, std::int32_
     for (std::size_t begin = 0; begin < w.cols(); begin += 64) {
       const std::size_t end = lesser(begin + 64, w.cols());
       for (std::size_t k = begin; k < end; ++k) {
-        float x = row[k] / scale;
-        x = x < -bound ? -bound : x > bound ? bound : x;
+        const float code = nearest_whole(row[k] / scale, bound);
         // 16 bits times 24: the product is exact, so contraction to fma cannot change the difference.
-        const double error = static_cast<double>(row[k]) - static_cast<double>(nearest_even(x)) * step;
+        const double error = static_cast<double>(row[k]) - static_cast<double>(code) * step;
         sum += mul_rn(error, error);
       }
       if (sum >= most) return sum;
@@ -138,6 +134,7 @@ slice_scale mse_slice(matrix_view<const float> w, matrix_view<Code> codes, unsig
   float best = 0;
   for (int i = 100; i >= 1; --i) {  // descending, so that the larger clip wins a tie
     const auto clip = static_cast<float>(static_cast<double>(am) * i / 100);
+    if (clip < 0x1p-100f) break;
     const float scale = clip / static_cast<float>(limit);
     const double error = squared_error(w, scale, limit, least);
     if (error < least) least = error, best = scale;
@@ -169,7 +166,7 @@ template <class Code = std::int8_t, real_matrix M, executor Executor = serial_ex
 basic_quantized_matrix<Code> quantize_absmax(const M& w, granularity granularity = per_channel,
                                              const absmax_options& options = {}, const Executor& ex = {}) {
   static_assert(std::is_signed_v<Code>, "symmetric codes are int8 or int16");
-  detail::check_bits<Code>("quantize_absmax", options.bits);
+  detail::check_fit<Code>("quantize_absmax", options.bits);
   decltype(auto) rows = detail::float_rows(w);
   return detail::quantize_slices<Code>(
       "quantize_absmax", rows, granularity, false,
@@ -192,14 +189,13 @@ basic_quantized_matrix<Code> quantize_absmax(const M& w, granularity granularity
 /// @param granularity  what shares a scale and a zero point
 /// @param options      bits, 2 to 8
 /// @param ex           who runs the slices; results never depend on it
-/// Errors: range_error naming row and column of a NaN or infinity, when most - least overflows float, or when the bits
-///         do not fit Code.
+/// Errors: range_error naming row and column of a NaN or infinity, when most - least overflows float, or for bits
+///         outside 2 .. 8.
 template <class Code = std::int8_t, real_matrix M, executor Executor = serial_executor>
 basic_quantized_matrix<Code> quantize_zero_point(const M& w, granularity granularity = per_channel,
                                                  const code_options& options = {}, const Executor& ex = {}) {
   static_assert(sizeof(Code) == 1, "codes with zero points are int8 or uint8");
-  if (options.bits < 2 || options.bits > 8)
-    detail::fail<range_error>({"quantize_zero_point: codes of ", options.bits, " bits; with zero points 2 to 8"});
+  detail::check_bits("quantize_zero_point", options.bits, 8);
   decltype(auto) rows = detail::float_rows(w);
   auto q = detail::quantize_slices<Code>(
       "quantize_zero_point", rows, granularity, true,
@@ -219,7 +215,10 @@ basic_quantized_matrix<Code> quantize_zero_point(const M& w, granularity granula
 ///     Q = 2^(bits - 1) - 1;  code_c(w) = clamp(rint(w / (c / Q)), -Q, Q)
 ///     c = argmin over am i / 100, i = 1 .. 100, of sum (w - code_c(w) * c / Q)^2;  scale = c / Q
 ///
-/// The larger clip wins a tie.
+/// The larger clip wins a tie. Clips below 2^-100, which make zero slices, are not tried.
+///
+/// The sum runs over rows ascending. That of mse_clip (clip.hpp), over the same clips, runs over magnitudes ascending,
+/// and may choose another where two clips are equally good but for rounding.
 ///
 /// @tparam Code        std::int8_t, or std::int16_t for 9 to 16 bits
 /// @param w            [N x K] real matrix: tern's or Eigen's
@@ -233,7 +232,7 @@ template <class Code = std::int8_t, real_matrix M, executor Executor = serial_ex
 basic_quantized_matrix<Code> quantize_mse(const M& w, granularity granularity = per_channel,
                                           const code_options& options = {}, const Executor& ex = {}) {
   static_assert(std::is_signed_v<Code>, "symmetric codes are int8 or int16");
-  detail::check_bits<Code>("quantize_mse", options.bits);
+  detail::check_fit<Code>("quantize_mse", options.bits);
   decltype(auto) rows = detail::float_rows(w);
   return detail::quantize_slices<Code>(
       "quantize_mse", rows, granularity, false,
@@ -262,7 +261,7 @@ template <class Code = std::int8_t, real_matrix M, executor Executor = serial_ex
 basic_quantized_matrix<Code> quantize_clipped(const M& w, std::span<const float> clips, granularity granularity,
                                               const code_options& options = {}, const Executor& ex = {}) {
   static_assert(std::is_signed_v<Code>, "symmetric codes are int8 or int16");
-  detail::check_bits<Code>("quantize_clipped", options.bits);
+  detail::check_fit<Code>("quantize_clipped", options.bits);
   decltype(auto) rows = detail::float_rows(w);
   const matrix_view<const float> view = rows;
   basic_quantized_matrix<Code> q(1, view.rows(), view.cols(), granularity);
