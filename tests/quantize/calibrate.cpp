@@ -166,7 +166,7 @@ TEST_CASE("moving_average_observer: a hundredth by default", "[calibrate]") {
 TEST_CASE("moving_average_observer: momentum", "[calibrate]") {
   for (const double bad : {0.0, -0.5, 1.5, double(not_a_number)})
     CHECK_THROWS_AS(tern::moving_average_observer(bad), tern::range_error);
-  CHECK_THROWS_WITH(tern::moving_average_observer(1.5), "moving_average_observer: momentum 1.500000 is not in (0, 1]");
+  CHECK_THROWS_WITH(tern::moving_average_observer(1.5), "moving_average_observer: momentum 1.5 is not in (0, 1]");
 }
 
 TEMPLATE_TEST_CASE("observers: nothing observed, and values that are not finite", "[calibrate]", tern::min_max_observer,
