@@ -67,24 +67,27 @@ inline void maddubs_maddwd_paddd(std::uint64_t turns) {
 #undef BENCH_STEP
 }
 
-/// 48 times vpdpbusd a turn, into twelve sums: it takes five cycles, and two start in each. The same for 256 and 512 bits.
-#define BENCH_DPBUSD(reg, a, b, prefix) prefix "vpdpbusd %%" reg #a ", %%" reg #a ", %%" reg #b "; "
-#define BENCH_TWELVE(reg, prefix)                                                                            \
-  BENCH_DPBUSD(reg, 15, 0, prefix)                                                                           \
-  BENCH_DPBUSD(reg, 15, 1, prefix) BENCH_DPBUSD(reg, 15, 2, prefix) BENCH_DPBUSD(reg, 15, 3, prefix)         \
-      BENCH_DPBUSD(reg, 15, 4, prefix) BENCH_DPBUSD(reg, 15, 5, prefix) BENCH_DPBUSD(reg, 15, 6, prefix)     \
-          BENCH_DPBUSD(reg, 15, 7, prefix) BENCH_DPBUSD(reg, 15, 8, prefix) BENCH_DPBUSD(reg, 15, 9, prefix) \
-              BENCH_DPBUSD(reg, 15, 10, prefix) BENCH_DPBUSD(reg, 15, 11, prefix)
-#define BENCH_SUMS \
-  "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm15"
-inline void dpbusd_256(std::uint64_t turns) {
-  __asm__ volatile(BENCH_REPEAT(4, BENCH_TWELVE("ymm", "%{vex%} ")) "vzeroupper" : "+r"(turns) : : BENCH_SUMS);
-}
-inline void dpbusd_512(std::uint64_t turns) {
-  __asm__ volatile(BENCH_REPEAT(4, BENCH_TWELVE("zmm", "")) "vzeroupper" : "+r"(turns) : : BENCH_SUMS);
-}
-#undef BENCH_SUMS
-#undef BENCH_TWELVE
+// 48 times vpdpbusd a turn, into twelve sums: it takes five cycles, and two start in each. \\n is the number that .irp counts.
+#define BENCH_DPBUSD(prefix, reg)                                                                                     \
+  BENCH_REPEAT(4, ".irp n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11; " prefix "vpdpbusd %%" reg "15, %%" reg "15, %%" reg \
+                  "\\n; .endr; ")                                                                                     \
+  "vzeroupper" : "+r"(turns)                                                                                          \
+      : : "cc",                                                                                                       \
+          "xmm0",                                                                                                     \
+          "xmm1",                                                                                                     \
+          "xmm2",                                                                                                     \
+          "xmm3",                                                                                                     \
+          "xmm4",                                                                                                     \
+          "xmm5",                                                                                                     \
+          "xmm6",                                                                                                     \
+          "xmm7",                                                                                                     \
+          "xmm8",                                                                                                     \
+          "xmm9",                                                                                                     \
+          "xmm10",                                                                                                    \
+          "xmm11",                                                                                                    \
+          "xmm15"
+inline void dpbusd_256(std::uint64_t turns) { __asm__ volatile(BENCH_DPBUSD("%{vex%} ", "ymm")); }
+inline void dpbusd_512(std::uint64_t turns) { __asm__ volatile(BENCH_DPBUSD("", "zmm")); }
 #undef BENCH_DPBUSD
 
 /// GMAC/s of one of the loops above right now, which do 48 times `macs` a turn; takes about 15 microseconds.
