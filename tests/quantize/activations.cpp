@@ -223,7 +223,7 @@ TEST_CASE("quantize_activations_per_tensor: a calibrated scale", "[quantize]") {
 
   for (const float bad : {0.0f, -1.0f, infinity, -infinity, std::numeric_limits<float>::quiet_NaN()})
     CHECK_THROWS_AS(tern::quantize_activations_per_tensor(x, bad), tern::range_error);
-  CHECK_THROWS_WITH(tern::quantize_activations_per_tensor(x, -1.0f), tern_test::contains("a scale of -1.0"));
+  CHECK_THROWS_WITH(tern::quantize_activations_per_tensor(x, -1.0f), tern_test::contains("a scale of -1 "));
   const tern::matrix<float> no_number(1, 2, {1, infinity});
   CHECK_THROWS_WITH(tern::quantize_activations_per_tensor(no_number, 1.0f), tern_test::contains("row 0, column 1"));
 }
