@@ -49,8 +49,7 @@ tern::matrix<float> textbook(const tern::llm_int8_linear& layer, const tern::mat
       float sum = 0;
       for (std::size_t k = 0; k < x.cols(); ++k)
         if (outlier[k]) sum = std::fma(x(m, k), static_cast<float>(w.code_row(0, n)[k]), sum);
-      const float scaled = sum * w.scale(0, n, 0);
-      y(m, n) = y(m, n) + scaled;
+      y(m, n) = y(m, n) + tern::detail::mul_rn(sum, w.scale(0, n, 0));  // no fma
     }
   return y;
 }

@@ -130,10 +130,7 @@ class linear {
     if (x.cols() != in_features())
       detail::fail<shape_error>(
           {"linear: x is ", x.rows(), "x", x.cols(), " but the layer takes ", in_features(), " inputs"});
-    isa::with_best([&](auto isa) {
-      const activations_view q = tern::quantize_activations(isa, x, workspace, ex);
-      tern::matmul(isa, q, weights_, y, bias_, ex);
-    });
+    tern::matmul(tern::quantize_activations(x, workspace, ex), weights_, y, bias_, ex);
   }
 
   Weights weights_;

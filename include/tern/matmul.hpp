@@ -33,8 +33,8 @@ void check_product(const kernel::product<X, Codec>& a, std::size_t y_rows, std::
 }
 
 /// Cuts a product into parts for the executor: panels first, tokens where there are fewer panels than threads.
-template <isa_tag Isa, class X, codec Codec, executor Executor>
-void run_product(Isa isa, const kernel::product<X, Codec>& a, const Executor& ex) {
+template <class X, codec Codec, executor Executor>
+void run_product(kernel::tile_function<X, Codec> run, const kernel::product<X, Codec>& a, const Executor& ex) {
   const std::size_t tokens = a.x.rows(), panels = a.w.panels();
   if (tokens == 0 || panels == 0) return;
   const std::size_t threads = detail::greater(std::size_t{1}, ex.concurrency());
@@ -42,9 +42,8 @@ void run_product(Isa isa, const kernel::product<X, Codec>& a, const Executor& ex
   const std::size_t token_parts = detail::lesser(tokens, threads / panel_parts);
   const auto part = [&](std::size_t i) {
     const std::size_t m = i / panel_parts, n = i % panel_parts;
-    kernel::run_tile(isa, a,
-                     {m * tokens / token_parts, (m + 1) * tokens / token_parts, n * panels / panel_parts,
-                      (n + 1) * panels / panel_parts});
+    run(a, {m * tokens / token_parts, (m + 1) * tokens / token_parts, n * panels / panel_parts,
+            (n + 1) * panels / panel_parts});
   };
   if (panel_parts * token_parts == 1)
     part(0);
@@ -59,6 +58,28 @@ const packed_view<Codec>& weights(const packed_view<Codec>& w) {
 template <codec Codec>
 const packed_view<Codec>& weights(const packed_matrix<Codec>& w) {
   return w.view();
+}
+
+/// The product on the instruction set that on(f) calls f with. All but the kernel itself is compiled once for all of them.
+template <class On, class X, class W, class Y, executor Executor>
+void multiply(const On& on, const X& x, const W& w, Y& y, std::span<const float> bias, const Executor& ex) {
+  const auto& packed = detail::weights(w);
+  using Codec = typename std::remove_cvref_t<decltype(packed)>::codec_type;
+  const auto out = matrix_traits<std::remove_cvref_t<Y>>::view(y);
+  const float* const biases = bias.empty() ? nullptr : bias.data();
+  const auto multiply_view = [&]<class View>(const View& view) {
+    const kernel::product<View, Codec> a{view, packed, out, biases};
+    detail::check_product(a, out.rows(), out.cols(), bias.size());
+    detail::run_product(on([](auto isa) { return kernel::tile_function_of<decltype(isa), View, Codec>(); }), a, ex);
+  };
+  if constexpr (std::convertible_to<const X&, const activations_view&>) {
+    multiply_view(static_cast<const activations_view&>(x));
+  } else {
+    static_assert(std::same_as<typename matrix_traits<X>::element_type, float>,
+                  "a product of real activations takes float; quantize_activations takes half and bfloat16 too");
+    decltype(auto) rows = detail::row_major(x);
+    multiply_view(kernel::float_view(rows));
+  }
 }
 
 }  // namespace tern::inline v0_1::detail::inline TERN_TU
@@ -105,27 +126,11 @@ concept product_right = requires(const W& w) {
 template <isa_tag Isa, product_left X, product_right W, output_matrix Y, executor Executor = serial_executor>
 void matmul(Isa isa, const X& x, const W& w, Y&& y, std::span<const float> bias = {}, const Executor& ex = {}) {
   isa::check_usable<Isa>();
-  const auto& weights = detail::weights(w);
-  using Codec = typename std::remove_cvref_t<decltype(weights)>::codec_type;
-  const auto out = matrix_traits<std::remove_cvref_t<Y>>::view(y);
-  const float* const biases = bias.empty() ? nullptr : bias.data();
-  const auto multiply = [&]<class View>(const View& view) {
-    const kernel::product<View, Codec> a{view, weights, out, biases};
-    detail::check_product(a, out.rows(), out.cols(), bias.size());
-    detail::run_product(isa, a, ex);
-  };
-  if constexpr (std::convertible_to<const X&, const activations_view&>) {
-    multiply(static_cast<const activations_view&>(x));
-  } else {
-    static_assert(std::same_as<typename matrix_traits<X>::element_type, float>,
-                  "a product of real activations takes float; quantize_activations takes half and bfloat16 too");
-    decltype(auto) rows = detail::row_major(x);
-    multiply(kernel::float_view(rows));
-  }
+  detail::multiply([&](auto f) { return f(isa); }, x, w, y, bias, ex);
 }
 template <product_left X, product_right W, output_matrix Y, executor Executor = serial_executor>
 void matmul(const X& x, const W& w, Y&& y, std::span<const float> bias = {}, const Executor& ex = {}) {
-  isa::with_best([&](auto isa) { tern::matmul(isa, x, w, y, bias, ex); });
+  detail::multiply([](auto f) { return isa::with_best(f); }, x, w, y, bias, ex);
 }
 
 /// One token in, one row of outputs out: the 1-D form of the float product, y [N] = scale * (W x [K]) + bias.

@@ -180,6 +180,10 @@ TEST_CASE("blob: an LLM.int8() layer keeps its threshold and is nothing else", "
   refuses(144, std::uint32_t{2});
   refuses(144, std::uint32_t{0});  // with a threshold
   refuses(148, -1.0f);
+  damaged = tern::save(tern::int8_linear::from_float(w));
+  put(damaged, 148, -0.0f);  // nothing but +0 stands beside the flag 0
+  fix_checksums(damaged);
+  CHECK_THROWS_AS(tern::read_blob_info(damaged), format_error);
   refuses(148, std::numeric_limits<float>::quiet_NaN());
   refuses(64, 'n');  // codec n8
   // Weights that such a layer does not take.

@@ -326,7 +326,7 @@ TEST_CASE("packing: scales that are not finite, or not in 16 bits, are refused",
   SECTION("NaN and infinity") {
     q.scales.back() = GENERATE(std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN());
     CHECK_THROWS_AS(pack(scale_type::float32), tern::range_error);
-    CHECK_THROWS_WITH(pack(scale_type::bfloat16), "pack: the scale of plane 0, row 1, group 1 is not finite");
+    CHECK_THROWS_WITH(pack(scale_type::bfloat16), tern_test::contains("of plane 0, row 1, group 1 is not finite"));
   }
   SECTION("overflow of half") {
     q.scales.back() = -65519.0f;

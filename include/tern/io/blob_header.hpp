@@ -139,7 +139,8 @@ inline blob_info read_header(std::span<const std::byte> bytes) {
   if (static_cast<granularity::sharing>(h.sharing) != granularity::sharing::group && h.group != 0)
     fail<format_error>({"blob: groups of ", h.group, " inputs in a matrix whose scales are not per group"});
   if (!all_zero(h.zeros, sizeof h.zeros)) fail<format_error>({"blob: bytes 152 to 183 must be 0"});
-  if (h.is_llm_int8 > 1 || !(h.outlier_threshold >= 0) || (h.is_llm_int8 == 0 && h.outlier_threshold != 0))
+  if (h.is_llm_int8 > 1 || !(h.outlier_threshold >= 0) ||
+      (h.is_llm_int8 == 0 && std::bit_cast<std::uint32_t>(h.outlier_threshold) != 0))
     fail<format_error>({"blob: flag ", h.is_llm_int8, " and threshold ", h.outlier_threshold, " of LLM.int8()"});
 
   blob_info info;

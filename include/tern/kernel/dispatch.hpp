@@ -45,6 +45,22 @@ float run_quantize_row(Isa isa, const T* x, std::size_t inputs, std::int8_t* cod
 using entry::run_quantize_row;
 using entry::run_tile;
 
+/// What computes the tiles of such products, or quantises the rows of such activations, on one instruction set.
+template <class X, codec Codec>
+using tile_function = void (*)(const product<X, Codec>&, const tile&);
+template <isa_tag Isa, class X, codec Codec>
+tile_function<X, Codec> tile_function_of() {
+  return [](const product<X, Codec>& a, const tile& t) { entry::run_tile(Isa{}, a, t); };
+}
+template <real_element T>
+using row_function = float (*)(const T*, std::size_t, std::int8_t*, std::size_t, std::int32_t*);
+template <isa_tag Isa, real_element T>
+row_function<T> row_function_of() {
+  return [](const T* x, std::size_t inputs, std::int8_t* codes, std::size_t row_stride, std::int32_t* prefix) {
+    return entry::run_quantize_row(Isa{}, x, inputs, codes, row_stride, prefix);
+  };
+}
+
 /// The instruction set whose kernel runs when Isa is asked for: Isa itself, or the tag it falls back to. X is
 /// activations_view or float_view.
 template <isa_tag Isa, class X, codec Codec>

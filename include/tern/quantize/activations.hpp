@@ -42,6 +42,20 @@ struct value_bounds {
   }
 };
 
+/// Quantises row by row, each by `row`.
+template <real_element T, executor Executor>
+activations_view quantize_rows(kernel::row_function<T> row, matrix_view<const T> x, std::span<std::byte> storage,
+                               const Executor& ex) {
+  activations_view q(storage, x.rows(), x.cols(), false);
+  detail::for_each_part(x.rows(), ex, [&](std::size_t, std::size_t begin, std::size_t end) {
+    for (std::size_t m = begin; m < end; ++m)
+      q.scale(m) = row(x.row(m), x.cols(), q.codes(m), q.row_stride(), q.prefix(m));
+  });
+  for (std::size_t m = 0; m < x.rows(); ++m)
+    if (q.scale(m) < 0.0f) detail::check_finite("quantize_activations", x);
+  return q;
+}
+
 }  // namespace tern::inline v0_1::detail::inline TERN_TU
 
 namespace tern::inline v0_1::inline TERN_TU {
@@ -60,22 +74,18 @@ namespace tern::inline v0_1::inline TERN_TU {
 /// Errors:    range_error naming row and column of a NaN or infinity; shape_error when the storage is too small or not
 ///            aligned; isa_error when this machine has no such instruction set.
 template <isa_tag Isa, real_matrix M, executor Executor = serial_executor>
-activations_view quantize_activations(Isa isa, const M& x, std::span<std::byte> storage, const Executor& ex = {}) {
+activations_view quantize_activations(Isa, const M& x, std::span<std::byte> storage, const Executor& ex = {}) {
   isa::check_usable<Isa>();
   decltype(auto) rows = detail::row_major(x);
-  const detail::real_view<M> view = rows;
-  activations_view q(storage, view.rows(), view.cols(), false);
-  detail::for_each_part(view.rows(), ex, [&](std::size_t, std::size_t begin, std::size_t end) {
-    for (std::size_t m = begin; m < end; ++m)
-      q.scale(m) = kernel::run_quantize_row(isa, view.row(m), view.cols(), q.codes(m), q.row_stride(), q.prefix(m));
-  });
-  for (std::size_t m = 0; m < view.rows(); ++m)
-    if (q.scale(m) < 0.0f) detail::check_finite("quantize_activations", view);
-  return q;
+  using T = typename matrix_traits<M>::element_type;
+  return detail::quantize_rows<T>(kernel::row_function_of<Isa, T>(), rows, storage, ex);
 }
 template <real_matrix M, executor Executor = serial_executor>
 activations_view quantize_activations(const M& x, std::span<std::byte> storage, const Executor& ex = {}) {
-  return isa::with_best([&](auto isa) { return tern::quantize_activations(isa, x, storage, ex); });
+  decltype(auto) rows = detail::row_major(x);
+  using T = typename matrix_traits<M>::element_type;
+  const auto row = isa::with_best([](auto isa) { return kernel::row_function_of<decltype(isa), T>(); });
+  return detail::quantize_rows<T>(row, rows, storage, ex);
 }
 
 /// The same into storage of its own.

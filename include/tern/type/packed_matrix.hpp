@@ -33,6 +33,44 @@ struct packed_format {
   friend bool operator==(const packed_format&, const packed_format&) = default;
 };
 
+namespace detail::inline TERN_TU {
+
+/// Where the sections of a packed matrix end, in bytes.
+struct packed_sections {
+  std::size_t codes, scales, zeros, sums;
+};
+
+/// What of a codec decides on the sections.
+struct codec_sizes {
+  std::string_view name;
+  std::size_t group_multiple, block_inputs, block_bytes;
+};
+
+inline packed_sections section_ends(const packed_format& f, const codec_sizes& codec) {
+  if (f.planes == 0) fail<range_error>({"packed_view: planes must be at least 1"});
+  if (f.granularity.kind == granularity::sharing::input)
+    fail<range_error>(
+        {"packed_view: a product cannot have a scale for each input; quantise per tensor, channel or group"});
+  const std::size_t group = f.granularity.group;
+  if (f.granularity.kind == granularity::sharing::group && (group == 0 || group % codec.group_multiple != 0))
+    fail<range_error>({"packed_view: groups of codec ", codec.name, " are multiples of ", codec.group_multiple,
+                       " inputs, not ", group});
+  const std::size_t panels = ceil_div(f.rows, panel_rows);
+  const std::size_t runs = checked_product(f.planes, f.granularity.groups(f.cols));
+  const std::size_t blocks = ceil_div(f.cols, codec.block_inputs);
+  const bool shared = f.granularity.kind == granularity::sharing::tensor;
+  const std::size_t scale_count = checked_product(checked_product(shared ? 1 : panels, runs), panel_rows);
+  const std::size_t sum_count = checked_product(checked_product(panels, runs), panel_rows);
+  packed_sections end{};
+  end.codes = checked_product(checked_product(panels, f.planes), checked_product(blocks, codec.block_bytes));
+  end.scales = checked_sum(end.codes, round_up(checked_product(scale_count, bytes_of(f.scales)), 64));
+  end.zeros = checked_sum(end.scales, f.has_zeros ? round_up(scale_count, 64) : 0);
+  end.sums = checked_sum(end.zeros, f.has_sums ? checked_product(sum_count, sizeof(std::int32_t)) : 0);
+  return end;
+}
+
+}  // namespace detail::inline TERN_TU
+
 /// A packed matrix in memory that somebody else owns. The bytes are checked for size, not scanned, and not copied.
 template <codec Codec>
 class packed_view {
@@ -57,7 +95,7 @@ class packed_view {
     if (reinterpret_cast<std::uintptr_t>(data_) % storage_alignment != 0)
       detail::fail<shape_error>({"packed_view: storage must be aligned to 64 bytes"});
     groups_ = format.granularity.groups(format.cols);
-    const sections end = section_ends(format);
+    const detail::packed_sections end = section_ends(format);
     scales_ = data_ + end.codes;
     zeros_ = data_ + end.scales;
     sums_ = data_ + end.zeros;
@@ -132,35 +170,8 @@ class packed_view {
   }
 
  private:
-  struct sections {
-    std::size_t codes, scales, zeros, sums;  // ends, in bytes
-  };
-
-  TERN_INLINE static sections section_ends(const packed_format& f) {
-    using detail::checked_product;
-    using detail::checked_sum;
-    using detail::round_up;
-    if (f.planes == 0) detail::fail<range_error>({"packed_view: planes must be at least 1"});
-    if (f.granularity.kind == granularity::sharing::input)
-      detail::fail<range_error>(
-          {"packed_view: a product cannot have a scale for each input; quantise per tensor, channel "
-           "or group"});
-    const std::size_t group = f.granularity.group;
-    if (f.granularity.kind == granularity::sharing::group && (group == 0 || group % Codec::group_multiple != 0))
-      detail::fail<range_error>({"packed_view: groups of codec ", Codec::name(), " are multiples of ",
-                                 Codec::group_multiple, " inputs, not ", group});
-    const std::size_t panels = detail::ceil_div(f.rows, panel_rows);
-    const std::size_t runs = checked_product(f.planes, f.granularity.groups(f.cols));
-    const std::size_t blocks = detail::ceil_div(f.cols, block_inputs<Codec>);
-    const bool shared = f.granularity.kind == granularity::sharing::tensor;
-    const std::size_t scale_count = checked_product(checked_product(shared ? 1 : panels, runs), panel_rows);
-    const std::size_t sum_count = checked_product(checked_product(panels, runs), panel_rows);
-    sections end{};
-    end.codes = checked_product(checked_product(panels, f.planes), checked_product(blocks, block_bytes<Codec>));
-    end.scales = checked_sum(end.codes, round_up(checked_product(scale_count, bytes_of(f.scales)), 64));
-    end.zeros = checked_sum(end.scales, f.has_zeros ? round_up(scale_count, 64) : 0);
-    end.sums = checked_sum(end.zeros, f.has_sums ? checked_product(sum_count, sizeof(std::int32_t)) : 0);
-    return end;
+  TERN_INLINE static detail::packed_sections section_ends(const packed_format& f) {
+    return detail::section_ends(f, {Codec::name(), Codec::group_multiple, block_inputs<Codec>, block_bytes<Codec>});
   }
   std::size_t run(std::size_t panel, std::size_t plane, std::size_t group) const {
     return (panel * planes() + plane) * groups_ + group;
@@ -242,6 +253,21 @@ TERN_INLINE void store_scale(std::byte* at, scale_type type, float scale) {
   }
 }
 
+// Out of line: the loops around them are unrolled, and a message is a hundred instructions.
+inline namespace TERN_TU {
+
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_level(std::string_view codec, int code, std::size_t plane,
+                                                              std::size_t row, std::size_t column) {
+  fail<range_error>({"pack: code ", code, " at plane ", plane, ", row ", row, ", column ", column,
+                     " is not a level of codec ", codec});
+}
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_scale(float scale, std::string_view what, std::size_t plane,
+                                                              std::size_t row, std::size_t group) {
+  fail<range_error>({"pack: scale ", scale, " of plane ", plane, ", row ", row, ", group ", group, what});
+}
+
+}  // namespace TERN_TU
+
 TERN_INLINE bool is_finite(float x) { return (std::bit_cast<std::uint32_t>(x) & 0x7fffffffu) < 0x7f800000u; }
 
 }  // namespace detail
@@ -275,9 +301,7 @@ packed_matrix<Codec>::packed_matrix(const quantized_matrix& q, const pack_option
               const std::size_t k = b * block_inputs<Codec> + quad_inputs * f + i;
               if (row == nullptr || k >= q.cols) continue;
               levels[f] = row[k];
-              if (!codec.holds(row[k]))
-                detail::fail<range_error>({"pack: code ", static_cast<int>(row[k]), " at plane ", p, ", row ", n,
-                                           ", column ", k, " is not a level of codec ", Codec::name()});
+              if (!codec.holds(row[k])) detail::fail_level(Codec::name(), row[k], p, n, k);
             }
             std::uint8_t bytes[Codec::bytes];
             codec.encode(levels, bytes);
@@ -296,16 +320,15 @@ packed_matrix<Codec>::packed_matrix(const quantized_matrix& q, const pack_option
           const std::size_t n = panel * panel_rows + r;
           if (!shared && n >= q.rows) continue;
           const float scale = q.scale(p, n, g);
-          if (!detail::is_finite(scale))
-            detail::fail<range_error>({"pack: the scale of plane ", p, ", row ", n, ", group ", g, " is not finite"});
+          if (!detail::is_finite(scale)) detail::fail_scale(scale, " is not finite", p, n, g);
           detail::store_scale(writable(view_.scales(panel, p, g)) + r * bytes_of(format.scales), format.scales, scale);
           if (!detail::is_finite(view_.scale(p, n, g)))
-            detail::fail<range_error>({"pack: scale ", scale, " of plane ", p, ", row ", n, ", group ", g,
-                                       " is too large for ",
-                                       format.scales == scale_type::float16 ? "binary16" : "bfloat16"});
+            detail::fail_scale(
+                scale,
+                format.scales == scale_type::float16 ? " is too large for binary16" : " is too large for bfloat16", p,
+                n, g);
           if (scale != 0 && view_.scale(p, n, g) == 0)
-            detail::fail<range_error>({"pack: scale ", scale, " of plane ", p, ", row ", n, ", group ", g,
-                                       " is too small for 16 bits and would become 0"});
+            detail::fail_scale(scale, " is too small for 16 bits and would become 0", p, n, g);
           if (format.has_zeros) writable(view_.zeros(panel, p, g))[r] = q.zero(p, n, g);
         }
       }
