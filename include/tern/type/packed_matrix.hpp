@@ -372,6 +372,21 @@ quantized_matrix unpack(const packed_matrix<Codec>& w) {
   return unpack<Codec, Tu>(w.view());
 }
 
+namespace detail::inline TERN_TU {
+
+inline void check_trits(const quantized_matrix& q, std::size_t most_planes) {
+  q.check();
+  if (q.planes > most_planes)
+    fail<shape_error>({"ternary_matrix: one plane, not ", q.planes, "; use multi_ternary_matrix"});
+  if (!q.zeros.empty()) fail<shape_error>({"ternary_matrix: trits have no zero points"});
+  for (std::size_t at = 0; at < q.codes.size(); ++at)
+    if (q.codes[at] < -1 || q.codes[at] > 1)
+      fail<range_error>({"ternary_matrix: code ", static_cast<int>(q.codes[at]), " at plane ", at / (q.rows * q.cols),
+                         ", row ", at / q.cols % q.rows, ", column ", at % q.cols, " is not a trit"});
+}
+
+}  // namespace detail::inline TERN_TU
+
 /// One ternary plane: levels -1, 0, +1, one scale (gamma) per tensor, channel or group.
 template <codec Codec = i2>
 class ternary_matrix : public packed_matrix<Codec> {
@@ -392,15 +407,7 @@ class ternary_matrix : public packed_matrix<Codec> {
 
   /// Checks that q holds trits in at most `most_planes` planes, without zero points.
   TERN_INLINE static void check(const quantized_matrix& q, std::size_t most_planes) {
-    q.check();
-    if (q.planes > most_planes)
-      detail::fail<shape_error>({"ternary_matrix: one plane, not ", q.planes, "; use multi_ternary_matrix"});
-    if (!q.zeros.empty()) detail::fail<shape_error>({"ternary_matrix: trits have no zero points"});
-    for (std::size_t at = 0; at < q.codes.size(); ++at)
-      if (q.codes[at] < -1 || q.codes[at] > 1)
-        detail::fail<range_error>({"ternary_matrix: code ", static_cast<int>(q.codes[at]), " at plane ",
-                                   at / (q.rows * q.cols), ", row ", at / q.cols % q.rows, ", column ", at % q.cols,
-                                   " is not a trit"});
+    detail::check_trits(q, most_planes);
   }
 };
 

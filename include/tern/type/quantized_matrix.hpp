@@ -9,6 +9,26 @@
 
 namespace tern::inline v0_1 {
 
+namespace detail::inline TERN_TU {
+
+/// Out of line, for many members call it and its messages weigh.
+template <class Matrix>
+TERN_NOINLINE void check_sizes(const Matrix& q) {
+  if (q.planes == 0) fail<range_error>({"quantized_matrix: planes must be at least 1"});
+  const std::size_t code_count = checked_product(q.planes, checked_product(q.rows, q.cols));
+  const std::size_t scale_count = q.scale_count();
+  if (q.codes.size() != code_count)
+    fail<shape_error>({"quantized_matrix: ", q.planes, " planes of ", q.rows, "x", q.cols, " need ", code_count,
+                       " codes, not ", q.codes.size()});
+  if (q.scales.size() != scale_count)
+    fail<shape_error>({"quantized_matrix: ", q.planes, " planes of ", q.rows, "x", q.cols, " with ", q.groups(),
+                       " groups a row need ", scale_count, " scales, not ", q.scales.size()});
+  if (!q.zeros.empty() && q.zeros.size() != scale_count)
+    fail<shape_error>({"quantized_matrix: ", q.zeros.size(), " zero points for ", scale_count, " scales"});
+}
+
+}  // namespace detail::inline TERN_TU
+
 /// A real matrix as a sum of planes of small integers with scales: W(n,k) ~ sum_p (code_p(n,k) - zero_p) * scale_p.
 ///
 /// codes   [planes x rows x cols], row-major
@@ -65,19 +85,7 @@ struct basic_quantized_matrix {
   }
 
   /// Errors: shape_error when a vector's size does not follow from planes, rows, cols and granularity.
-  TERN_INLINE void check() const {
-    if (planes == 0) detail::fail<range_error>({"quantized_matrix: planes must be at least 1"});
-    const std::size_t code_count = detail::checked_product(planes, detail::checked_product(rows, cols));
-    const std::size_t scale_count = this->scale_count();
-    if (codes.size() != code_count)
-      detail::fail<shape_error>({"quantized_matrix: ", planes, " planes of ", rows, "x", cols, " need ", code_count,
-                                 " codes, not ", codes.size()});
-    if (scales.size() != scale_count)
-      detail::fail<shape_error>({"quantized_matrix: ", planes, " planes of ", rows, "x", cols, " with ", groups(),
-                                 " groups a row need ", scale_count, " scales, not ", scales.size()});
-    if (!zeros.empty() && zeros.size() != scale_count)
-      detail::fail<shape_error>({"quantized_matrix: ", zeros.size(), " zero points for ", scale_count, " scales"});
-  }
+  TERN_INLINE void check() const { detail::check_sizes(*this); }
 
   /// One plane from given codes and scales: codes [rows x cols]; scales [rows], [1 x rows], or as the granularity says.
   template <class Tu = tu_tag>
