@@ -57,7 +57,7 @@ decltype(auto) float_rows(const M& m) {
 /// A slice of a matrix of floats and where it stands.
 struct slice {
   matrix_view<const float> w;
-  std::size_t first_row, first_input;
+  std::size_t first_input;
 };
 
 /// Calls f(i, row, group) for each slice, i counting them in the order of the scales of one plane.
@@ -76,7 +76,7 @@ slice slice_of(const basic_quantized_matrix<Code>& q, matrix_view<const float> w
   const std::size_t offset = q.rows == 0 ? 0 : row * w.row_stride() + begin;  // nothing may be added to a null pointer
   return {matrix_view<const float>(w.data() + offset, q.granularity.rows_share() ? q.rows : 1,
                                    detail::lesser(q.group_inputs(), q.cols - begin), w.row_stride()),
-          row, begin};
+          begin};
 }
 template <class Code>
 matrix_view<Code> codes_of(basic_quantized_matrix<Code>& q, std::size_t plane, std::size_t row, std::size_t group) {
