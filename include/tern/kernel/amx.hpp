@@ -179,7 +179,7 @@ void multiply_by_tiles(const product<activations_view, Codec>& a, const tile& t)
               multiply_tiles<false>(x + m * stride, stride, w[0], w[1], steps, acc[m][0]);
           }
           for (std::size_t i = 0; i < panels; ++i)
-            finish_runs(a, d, first, tokens, panel + i, run, acc[0][i], r[0][i], 2 * panel_rows);
+            for (std::size_t m = 0; m < tokens; ++m) finish_integers(a, first + m, panel + i, run, acc[m][i], r[m][i]);
         }
       }
       for (std::size_t i = 0; i < panels; ++i)

@@ -11,7 +11,7 @@
 ///   b3  u = w + 1, the digit, so sum(x w) = sum(x u) - sum(x). A pair is at most 512; 63 steps. Digits
 ///       come two at a time: times 9, the high byte is a pair, two table lookups away from its digits.
 ///   n4, n6, b3x2, b3x3  levels come out of vpshufb tables as offsets from the least, u = w - least in 0..63, so
-///       sum(x w) = sum(x u) + least sum(x). A pair is at most 16128: two steps, then vpmaddwd widens.
+///       sum(x w) = sum(x u) + least sum(x). A pair is at most 16128, so two steps always fit; 12 do with the code (3,2).
 ///   i8  both signed and eight bits: vpmaddubsw saturates, so bytes are widened to int16 for vpmaddwd. Exact for -128.
 #pragma once
 
@@ -125,17 +125,20 @@ TERN_INLINE __m256i broadcast_quad(const std::int8_t* x) { return _mm256_set1_ep
 TERN_INLINE __m256i multiply_add(__m256i sum, __m256i weights, __m256i quad) {
   return _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights, quad));
 }
-/// acc[0..7] += the two int16 lanes of each row.
-TERN_INLINE void widen(__m256i sum, std::int32_t* acc) {
-  store256(acc, _mm256_add_epi32(load256(acc), _mm256_madd_epi16(sum, _mm256_set1_epi16(1))));
+/// all[0..7] + the two int16 lanes of each row.
+TERN_INLINE __m256i widen(__m256i all, __m256i sum) {
+  return _mm256_add_epi32(all, _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
 }
+TERN_INLINE void widen(__m256i sum, std::int32_t* acc) { store256(acc, widen(load256(acc), sum)); }
 
-/// T tokens times unsigned operands, levels 0..Largest: int16 sums of 16 rows x T tokens in registers.
+/// Steps, of a quad each, whose products fit int16: levels 0..largest times -128..127, two products a lane.
+constexpr std::size_t steps_of_int16(int largest) { return 32767 / (2 * static_cast<std::size_t>(largest) * 128); }
+
+/// T tokens times unsigned operands whose products fit int16 for `steps` quads: sums of 16 rows x T tokens in registers.
 /// Not inlined: in the caller's company g++ spills them.
-template <std::size_t T, int Largest>
-TERN_NOINLINE void dot_tile_unsigned(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x,
-                                     std::size_t stride, std::int32_t* acc) {
-  constexpr std::size_t steps = 32767 / (2 * Largest * 128);
+template <std::size_t T>
+TERN_NOINLINE void dot_tile_unsigned(std::size_t steps, const std::uint8_t* operands, std::size_t quads,
+                                     const std::int8_t* x, std::size_t stride, std::int32_t* acc) {
   while (quads != 0) {
     const std::size_t n = quads < steps ? quads : steps;
     const std::uint8_t* const end = operands + n * vector_bytes;
@@ -163,10 +166,9 @@ TERN_NOINLINE void dot_tile_unsigned(const std::uint8_t* operands, std::size_t q
 
 /// Tokens of one tile.
 inline constexpr std::size_t tile_tokens = 4;
-/// Panels from which one token reads at once.
+/// Panels that are taken together, strip by strip, and those whose sums the registers hold at once.
 inline constexpr std::size_t streams = 4;
-/// How far ahead of the loads one token asks for weights. The hardware follows a few streams by itself, not far enough.
-inline constexpr std::size_t prefetch_bytes = 1024;
+inline constexpr std::size_t tile_panels = 1;
 
 template <codec Codec>
 struct decoder;
@@ -196,16 +198,17 @@ struct decoder<i2> {
     once = multiply_add(once, _mm256_and_si256(high, mask), broadcast_quad(x + 8));
     fourfold = multiply_add(fourfold, _mm256_and_si256(high, mask4), broadcast_quad(x + 12));
   }
-  TERN_INLINE void strip(const std::uint8_t* blocks, std::size_t n, const std::int8_t* x, std::int32_t* acc) const {
+  TERN_INLINE void strip(const std::uint8_t* const* at, std::size_t n, const std::int8_t* x, ints* all) const {
+    const std::uint8_t* blocks = *at;
     __m256i once[2], fourfold[2];
     TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) once[h] = fourfold[h] = _mm256_setzero_si256();
     for (std::size_t b = 0; b < n; ++b, blocks += vector_bytes, x += block_inputs<i2>) {
-      __builtin_prefetch(blocks + prefetch_bytes);
+      prefetch_block<i2>(blocks);
       TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) multiply_half(blocks + 32 * h, x, once[h], fourfold[h]);
     }
     // Lanes of 4u are multiples of 4; together at most 20 * 768 = 15360.
-    TERN_UNROLL for (std::size_t h = 0; h < 2; ++h)
-        widen(_mm256_add_epi16(once[h], _mm256_srai_epi16(fourfold[h], 2)), acc + 8 * h);
+    all->lo = widen(all->lo, _mm256_add_epi16(once[0], _mm256_srai_epi16(fourfold[0], 2)));
+    all->hi = widen(all->hi, _mm256_add_epi16(once[1], _mm256_srai_epi16(fourfold[1], 2)));
   }
   TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
     const __m256i mask = _mm256_set1_epi8(0x03);
@@ -226,7 +229,7 @@ struct decoder<i2> {
   template <std::size_t T>
   void dot_tile(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x, std::size_t stride,
                 std::int32_t* acc) const {
-    dot_tile_unsigned<T, largest>(operands, quads, x, stride, acc);
+    dot_tile_unsigned<T>(steps_of_int16(largest), operands, quads, x, stride, acc);
   }
 };
 
@@ -276,11 +279,12 @@ struct decoder<b3> {
     d[4] = pair[2];
   }
 
-  TERN_INLINE void strip(const std::uint8_t* blocks, std::size_t n, const std::int8_t* x, std::int32_t* acc) const {
+  TERN_INLINE void strip(const std::uint8_t* const* at, std::size_t n, const std::int8_t* x, ints* all) const {
+    const std::uint8_t* blocks = *at;
     __m256i sum[2];
     sum[0] = sum[1] = _mm256_setzero_si256();
     for (std::size_t b = 0; b < n; ++b, blocks += vector_bytes, x += block_inputs<b3>) {
-      __builtin_prefetch(blocks + prefetch_bytes);
+      prefetch_block<b3>(blocks);
       TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
         __m256i d[b3::fold];
         offsets(blocks + 32 * h, d);
@@ -289,8 +293,8 @@ struct decoder<b3> {
         }
       }
     }
-    widen(sum[0], acc);
-    widen(sum[1], acc + 8);
+    all->lo = widen(all->lo, sum[0]);
+    all->hi = widen(all->hi, sum[1]);
   }
   TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
     TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
@@ -308,14 +312,14 @@ struct decoder<b3> {
   template <std::size_t T>
   void dot_tile(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x, std::size_t stride,
                 std::int32_t* acc) const {
-    dot_tile_unsigned<T, largest>(operands, quads, x, stride, acc);
+    dot_tile_unsigned<T>(steps_of_int16(largest), operands, quads, x, stride, acc);
   }
 };
 
-/// T tokens times offsets 0..63: two quads a step in int16, widened at once. Int32 sums stay in registers.
+/// T tokens times levels 0..63: two quads in int16, widened at once. Int32 sums stay in registers.
 template <std::size_t T>
-TERN_NOINLINE void dot_tile_offsets(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x,
-                                    std::size_t stride, std::int32_t* acc) {
+TERN_NOINLINE void dot_tile_pairs(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x,
+                                  std::size_t stride, std::int32_t* acc) {
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i sum[T][2];
   TERN_UNROLL for (std::size_t t = 0; t < T; ++t) TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) sum[t][h] =
@@ -342,37 +346,55 @@ TERN_NOINLINE void dot_tile_offsets(const std::uint8_t* operands, std::size_t qu
 TERN_INLINE __m256i load_table(const std::uint8_t* at) { return _mm256_broadcastsi128_si256(load128(at)); }
 
 /// What the codecs of looked-up offsets share. D has offsets(at, u): the offsets of half a block, Codec::fold vectors.
+/// Offsets are at most `span`, which the codec's table or plane code says: for a small one int16 sums take several blocks.
 template <class D, codec Codec>
 struct offset_decoder {
   static constexpr bool negated = false;
   static constexpr std::size_t operand_bytes = vector_bytes;
-  static constexpr std::size_t strip_blocks = 16;  // int32 sums need no bound; long enough to hide the end
-  static_assert(2 * (2 * n4::largest_span * 128) <= 32767 && 2 * 31 <= n4::largest_span);
+  static_assert(steps_of_int16(n4::largest_span) >= 2 && 2 * 31 <= n4::largest_span, "two quads always fit");
 
-  std::int32_t x_sum;  // the least level
+  std::int32_t x_sum;        // the least level
+  std::size_t steps;         // quads that fit int16
+  std::size_t strip_blocks;  // blocks of so many quads; or, where int32 sums need no bound, enough to hide the end
 
-  explicit offset_decoder(int least) : x_sum(least) {}
+  offset_decoder(int least, int span)
+      : x_sum(least),
+        steps(steps_of_int16(detail::greater(span, 1))),
+        strip_blocks(long_steps() ? steps / Codec::fold : 16) {}
   const D& self() const { return static_cast<const D&>(*this); }
+  /// Whether int16 sums over several blocks pay.
+  bool long_steps() const { return steps >= 2 * Codec::fold && steps >= 8; }
 
-  TERN_INLINE void strip(const std::uint8_t* blocks, std::size_t n, const std::int8_t* x, std::int32_t* acc) const {
+  TERN_INLINE void strip(const std::uint8_t* const* at, std::size_t n, const std::int8_t* x, ints* all) const {
+    if (long_steps())
+      add_strip<true>(*at, n, x, all);
+    else
+      add_strip<false>(*at, n, x, all);
+  }
+  /// Sums of a strip in int16, or of two quads in int16 and of the strip in int32.
+  template <bool Long>
+  TERN_INLINE void add_strip(const std::uint8_t* blocks, std::size_t n, const std::int8_t* x, ints* all) const {
     const __m256i ones = _mm256_set1_epi16(1);
     __m256i sum[2];
     sum[0] = sum[1] = _mm256_setzero_si256();
     for (std::size_t b = 0; b < n; ++b, blocks += block_bytes<Codec>, x += block_inputs<Codec>) {
-      TERN_UNROLL for (std::size_t v = 0; v < Codec::bytes; ++v)
-          __builtin_prefetch(blocks + prefetch_bytes + v * vector_bytes);
+      prefetch_block<Codec>(blocks);
       TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
         __m256i u[Codec::fold];
         self().offsets(blocks + 32 * h, u);
-        TERN_UNROLL for (std::size_t p = 0; p < Codec::fold; p += 2) {
-          __m256i pair = _mm256_maddubs_epi16(u[p], broadcast_quad(x + quad_inputs * p));
-          if (p + 1 < Codec::fold) pair = multiply_add(pair, u[p + 1], broadcast_quad(x + quad_inputs * (p + 1)));
-          sum[h] = _mm256_add_epi32(sum[h], _mm256_madd_epi16(pair, ones));
+        TERN_UNROLL for (std::size_t p = 0; p < Codec::fold; p += Long ? 1 : 2) {
+          if constexpr (Long) {
+            sum[h] = multiply_add(sum[h], u[p], broadcast_quad(x + quad_inputs * p));
+          } else {
+            __m256i pair = _mm256_maddubs_epi16(u[p], broadcast_quad(x + quad_inputs * p));
+            if (p + 1 < Codec::fold) pair = multiply_add(pair, u[p + 1], broadcast_quad(x + quad_inputs * (p + 1)));
+            sum[h] = _mm256_add_epi32(sum[h], _mm256_madd_epi16(pair, ones));
+          }
         }
       }
     }
-    TERN_UNROLL for (std::size_t h = 0; h < 2; ++h)
-        store256(acc + 8 * h, _mm256_add_epi32(load256(acc + 8 * h), sum[h]));
+    all->lo = Long ? widen(all->lo, sum[0]) : _mm256_add_epi32(all->lo, sum[0]);
+    all->hi = Long ? widen(all->hi, sum[1]) : _mm256_add_epi32(all->hi, sum[1]);
   }
   TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
     TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
@@ -390,7 +412,10 @@ struct offset_decoder {
   template <std::size_t T>
   void dot_tile(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x, std::size_t stride,
                 std::int32_t* acc) const {
-    dot_tile_offsets<T>(operands, quads, x, stride, acc);
+    if (long_steps())
+      dot_tile_unsigned<T>(steps, operands, quads, x, stride, acc);
+    else
+      dot_tile_pairs<T>(operands, quads, x, stride, acc);
   }
 };
 
@@ -398,7 +423,7 @@ template <>
 struct decoder<n4> : offset_decoder<decoder<n4>, n4> {
   alignas(16) std::uint8_t table[16];
 
-  explicit decoder(const n4& codec) : offset_decoder(codec.least()) {
+  explicit decoder(const n4& codec) : offset_decoder(codec.least(), codec.most() - codec.least()) {
     for (std::size_t v = 0; v < 16; ++v) table[v] = static_cast<std::uint8_t>(codec.state()[v] - x_sum);
   }
   TERN_INLINE void offsets(const std::uint8_t* at, __m256i* u) const {
@@ -413,7 +438,7 @@ struct decoder<n6> : offset_decoder<decoder<n6>, n6> {
   // Offsets of the first two trits by their nibble, and of the third by two neighbouring fields: the low one and the high one.
   alignas(16) std::uint8_t pair[16], low[16], high[16];
 
-  explicit decoder(const n6& codec) : offset_decoder(codec.least()) {
+  explicit decoder(const n6& codec) : offset_decoder(codec.least(), -2 * codec.least()) {
     const trit_code& code = codec.code();
     for (unsigned v = 0; v < 16; ++v) {
       const auto byte = static_cast<std::uint8_t>(v);
@@ -443,7 +468,7 @@ struct decoder<b3_planes<Planes>> : offset_decoder<decoder<b3_planes<Planes>>, b
   alignas(16) std::uint8_t first[Planes][16], second[Planes][16];
 
   explicit decoder(const b3_planes<Planes>& codec)
-      : offset_decoder<decoder<b3_planes<Planes>>, b3_planes<Planes>>(codec.least()) {
+      : offset_decoder<decoder<b3_planes<Planes>>, b3_planes<Planes>>(codec.least(), -2 * codec.least()) {
     for (std::size_t plane = 0; plane < Planes; ++plane)
       for (int v = 0; v < 16; ++v) {
         first[plane][v] = static_cast<std::uint8_t>(codec.code().c[plane] * (v < 9 ? v / 3 : 0));
@@ -475,27 +500,26 @@ struct decoder<i8> {
   explicit decoder(i8) {}
 
   /// Four vectors of int32 sums, two lanes a row: rows 0..3, 4..7, 8..11, 12..15.
-  TERN_INLINE static void add_rows(const __m256i* sum, std::int32_t* acc) {
-    TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
-      // hadd works within 128-bit halves: rows 0 1 4 5 | 2 3 6 7, put in order by the permutation.
-      const __m256i rows = _mm256_permute4x64_epi64(_mm256_hadd_epi32(sum[2 * h], sum[2 * h + 1]), 0xD8);
-      store256(acc + 8 * h, _mm256_add_epi32(load256(acc + 8 * h), rows));
-    }
+  TERN_INLINE static ints rows(const __m256i* sum) {
+    // hadd works within 128-bit halves: rows 0 1 4 5 | 2 3 6 7, put in order by the permutation.
+    return {_mm256_permute4x64_epi64(_mm256_hadd_epi32(sum[0], sum[1]), 0xD8),
+            _mm256_permute4x64_epi64(_mm256_hadd_epi32(sum[2], sum[3]), 0xD8)};
   }
   /// A quad of a token as int16, the same in every row.
   TERN_INLINE static __m256i broadcast_words(const std::int8_t* x) {
     return _mm256_cvtepi8_epi16(_mm_set1_epi32(load_quad(x)));
   }
-  TERN_INLINE void strip(const std::uint8_t* blocks, std::size_t n, const std::int8_t* x, std::int32_t* acc) const {
+  TERN_INLINE void strip(const std::uint8_t* const* at, std::size_t n, const std::int8_t* x, ints* all) const {
+    const std::uint8_t* blocks = *at;
     __m256i sum[4];
     TERN_UNROLL for (std::size_t j = 0; j < 4; ++j) sum[j] = _mm256_setzero_si256();
     for (std::size_t b = 0; b < n; ++b, blocks += vector_bytes, x += quad_inputs) {
-      __builtin_prefetch(blocks + prefetch_bytes);
+      prefetch_block<i8>(blocks);
       const __m256i quad = broadcast_words(x);
       TERN_UNROLL for (std::size_t j = 0; j < 4; ++j) sum[j] =
           _mm256_add_epi32(sum[j], _mm256_madd_epi16(_mm256_cvtepi8_epi16(load128(blocks + 16 * j)), quad));
     }
-    add_rows(sum, acc);
+    *all = add(*all, rows(sum));
   }
   TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
     TERN_UNROLL for (std::size_t j = 0; j < 4; ++j)
@@ -522,7 +546,8 @@ struct decoder<i8> {
               _mm256_add_epi32(sum[t][j], _mm256_madd_epi16(w, quad[t]));
         }
       }
-      TERN_UNROLL for (std::size_t t = 0; t < T; ++t) add_rows(sum[t], acc + t * panel_rows);
+      TERN_UNROLL for (std::size_t t = 0; t < T; ++t)
+          store(acc + t * panel_rows, add(load(acc + t * panel_rows), rows(sum[t])));
     }
   }
 };

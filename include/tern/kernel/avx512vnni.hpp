@@ -7,10 +7,14 @@
 /// sum(x w) = sum(x u) + least sum(x):
 ///
 ///   i2  u = 1 - w = v ^ 0x55, negated. One token does not shift: (v ^ 0x55) & (3 << 2p), one vpternlogd, is 4^p u, at most
-///       192, and sums of 4^p u are shifted down once a strip. 8 instructions for 256 products.
+///       192, and sums of 4^p u are shifted down once a run. 8 instructions for 256 products.
 ///   b3  the digit itself; digits come two at a time as on AVX2.
 ///   n4, n6, b3x2, b3x3  offsets looked up by vpshufb.
 ///   i8  u = w + 128 = v ^ 0x80. Sums of u may pass 2^31 and wrap; only the corrected sum has to fit.
+///
+/// vpdpbusd takes five cycles and two start in each, so ten sums at least must be in flight: four panels are walked abreast.
+/// That is also what memory wants. Tiles of many tokens are four panels by four tokens: 16 sums, and each operand is used
+/// four times.
 #pragma once
 
 #include <immintrin.h>
@@ -89,72 +93,74 @@ TERN_INLINE __m512i flip_and_mask(__m512i v, __m512i flip, __m512i mask) {
 }
 TERN_INLINE __m512i load_table(const std::uint8_t* at) { return _mm512_broadcast_i32x4(avx2::load128(at)); }
 
-/// T tokens times unsigned operands. vpdpbusd takes five cycles and two start in each: fewer than eight tokens walk
-/// several quads at once, each with sums of its own.
+/// Panels that are taken together, all of them at once by the loops below.
+inline constexpr std::size_t streams = 4;
+inline constexpr std::size_t tile_panels = streams;
+inline constexpr std::size_t tile_tokens = 4;
+
+// Assembly, because g++ 12 copies the sum before each intrinsic and then spills: 16 sums cost a fifth of the speed.
+/// sum + the products of 16 rows x 4 unsigned weights by a quad, in every lane the same: loaded before, or by the instruction.
+TERN_INLINE void multiply_add(__m512i& sum, __m512i weights, __m512i quad) {
+  __asm__("vpdpbusd {%2, %1, %0|%0, %1, %2}" : "+v"(sum) : "v"(weights), "v"(quad));
+}
+TERN_INLINE void multiply_add(__m512i& sum, __m512i weights, const std::int8_t* quad) {
+  using four = const std::int8_t[quad_inputs];
+  __asm__("vpdpbusd {%2%{1to16%}, %1, %0|%0, %1, %2%{1to16%}}"
+          : "+v"(sum)
+          : "v"(weights), "m"(*reinterpret_cast<four*>(quad)));
+}
+
+/// T tokens times the unsigned operands of four panels.
 template <std::size_t T>
 TERN_NOINLINE void dot_tile_unsigned(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x,
                                      std::size_t stride, std::int32_t* acc) {
-  constexpr std::size_t sets = T >= 8 ? 1 : T == 4 ? 2 : 4;
-  __m512i sum[sets][T];
-  TERN_UNROLL for (std::size_t s = 0; s < sets; ++s) TERN_UNROLL for (std::size_t t = 0; t < T; ++t) sum[s][t] =
-      s == 0 ? load512(acc + t * panel_rows) : _mm512_setzero_si512();
-  const std::uint8_t* const end = operands + quads / sets * sets * vector_bytes;
-  for (; operands != end; operands += sets * vector_bytes, x += sets * quad_inputs) {
-    TERN_UNROLL for (std::size_t s = 0; s < sets; ++s) {
-      const __m512i u = load512(operands + s * vector_bytes);
-      TERN_UNROLL for (std::size_t t = 0; t < T; ++t) sum[s][t] =
-          _mm512_dpbusd_epi32(sum[s][t], u, broadcast_quad(x + t * stride + s * quad_inputs));
+  constexpr std::size_t operand_stride = chunk_quads * vector_bytes;
+  __m512i sum[streams][T];
+  TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) TERN_UNROLL for (std::size_t t = 0; t < T; ++t) sum[s][t] =
+      load512(acc + s * sums_stride + t * panel_rows);
+  for (const std::uint8_t* const end = operands + quads * vector_bytes; operands != end;
+       operands += vector_bytes, x += quad_inputs) {
+    __m512i u[streams];
+    TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) u[s] = load512(operands + s * operand_stride);
+    TERN_UNROLL for (std::size_t t = 0; t < T; ++t) {
+      const __m512i quad = broadcast_quad(x + t * stride);
+      TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) multiply_add(sum[s][t], u[s], quad);
     }
   }
-  for (std::size_t q = quads % sets; q != 0; --q, operands += vector_bytes, x += quad_inputs) {
-    TERN_UNROLL for (std::size_t t = 0; t < T; ++t) sum[0][t] =
-        _mm512_dpbusd_epi32(sum[0][t], load512(operands), broadcast_quad(x + t * stride));
-  }
-  TERN_UNROLL for (std::size_t t = 0; t < T; ++t) {
-    TERN_UNROLL for (std::size_t s = 1; s < sets; ++s) sum[0][t] = _mm512_add_epi32(sum[0][t], sum[s][t]);
-    store512(acc + t * panel_rows, sum[0][t]);
-  }
+  TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) TERN_UNROLL for (std::size_t t = 0; t < T; ++t)
+      store512(acc + s * sums_stride + t * panel_rows, sum[s][t]);
 }
 
-/// Panels from which one token reads at once, and how far ahead of the loads it asks for weights.
-inline constexpr std::size_t streams = 4;
-inline constexpr std::size_t prefetch_bytes = 1024;
-inline constexpr std::size_t tile_tokens = 16;
-
-/// What all decoders share. D has offsets(at, u): the unsigned levels of a block, Codec::fold vectors.
-template <class D, codec Codec>
-struct offset_decoder {
-  static constexpr bool negated = false;
+/// What all decoders share. D has offsets(at, u): the unsigned levels of a block, Codec::fold vectors; and, for one token,
+/// fields(at, u): the same, level p times 2^(p * field_shift), which may be cheaper.
+template <class D, codec Codec, int FieldShift = 0>
+struct unsigned_decoder {
   static constexpr std::size_t operand_bytes = vector_bytes;
-  static constexpr std::size_t strip_blocks = 32;
-  /// Blocks a step, so that at least eight sums hide the five cycles of vpdpbusd.
-  static constexpr std::size_t sets = Codec::fold >= 4 ? 2 : 8 / Codec::fold;
+  static constexpr std::size_t strip_blocks = ~std::size_t{0} / 2;  // int32 sums need no strips
+  /// Sums of one panel.
+  static constexpr std::size_t sums = FieldShift != 0 || Codec::fold < 2 ? Codec::fold : 2;
+  static_assert(FieldShift == 0 || max_inputs(false, false) / quad_inputs / Codec::fold * 4 * (3 * 64) * 128 < 1u << 31,
+                "the sums of the highest field");
 
-  std::int32_t x_sum;  // the least level
-
-  explicit offset_decoder(int least) : x_sum(least) {}
   const D& self() const { return static_cast<const D&>(*this); }
 
-  TERN_INLINE void multiply_block(const std::uint8_t* block, const std::int8_t* x, __m512i* sum) const {
-    TERN_UNROLL for (std::size_t v = 0; v < Codec::bytes; ++v)
-        __builtin_prefetch(block + prefetch_bytes + v * vector_bytes);
-    __m512i u[Codec::fold];
-    self().offsets(block, u);
-    TERN_UNROLL for (std::size_t p = 0; p < Codec::fold; ++p) sum[p] =
-        _mm512_dpbusd_epi32(sum[p], u[p], broadcast_quad(x + quad_inputs * p));
-  }
-  TERN_INLINE void strip(const std::uint8_t* blocks, std::size_t n, const std::int8_t* x, std::int32_t* acc) const {
-    __m512i sum[sets * Codec::fold];
-    TERN_UNROLL for (std::size_t j = 0; j < sets * Codec::fold; ++j) sum[j] = _mm512_setzero_si512();
-    for (; n >= sets; n -= sets) {
-      TERN_UNROLL for (std::size_t s = 0; s < sets; ++s, blocks += block_bytes<Codec>, x += block_inputs<Codec>)
-          multiply_block(blocks, x, sum + s * Codec::fold);
+  TERN_INLINE void strip(const std::uint8_t* const* at, std::size_t n, const std::int8_t* x, ints* all) const {
+    __m512i sum[streams][sums];
+    TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) TERN_UNROLL for (std::size_t j = 0; j < sums; ++j) sum[s][j] =
+        _mm512_setzero_si512();
+    for (std::size_t b = 0; b < n * block_bytes<Codec>; b += block_bytes<Codec>, x += block_inputs<Codec>) {
+      TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) {
+        prefetch_block<Codec>(at[s] + b);
+        __m512i u[Codec::fold];
+        self().fields(at[s] + b, u);
+        TERN_UNROLL for (std::size_t p = 0; p < Codec::fold; ++p)
+            multiply_add(sum[s][p % sums], u[p], x + quad_inputs * p);
+      }
     }
-    for (; n != 0; --n, blocks += block_bytes<Codec>, x += block_inputs<Codec>) multiply_block(blocks, x, sum);
-    __m512i all = load512(acc);
-    TERN_UNROLL for (std::size_t j = 0; j < sets * Codec::fold; ++j) all = _mm512_add_epi32(all, sum[j]);
-    store512(acc, all);
+    TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) TERN_UNROLL for (std::size_t j = 0; j < sums; ++j) all[s].v =
+        _mm512_add_epi32(all[s].v, _mm512_srai_epi32(sum[s][j], static_cast<unsigned>(j) * FieldShift));
   }
+  TERN_INLINE void fields(const std::uint8_t* at, __m512i* u) const { self().offsets(at, u); }
   TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
     __m512i u[Codec::fold];
     self().offsets(block, u);
@@ -163,9 +169,9 @@ struct offset_decoder {
   TERN_INLINE void levels(const std::uint8_t* block, std::int8_t* out) const {
     __m512i u[Codec::fold];
     self().offsets(block, u);
-    const __m512i least = _mm512_set1_epi8(static_cast<char>(x_sum));
+    const __m512i offset = _mm512_set1_epi8(static_cast<char>(self().x_sum));
     TERN_UNROLL for (std::size_t p = 0; p < Codec::fold; ++p)
-        store512(out + vector_bytes * p, _mm512_add_epi8(u[p], least));
+        store512(out + vector_bytes * p, D::negated ? _mm512_sub_epi8(offset, u[p]) : _mm512_add_epi8(offset, u[p]));
   }
   template <std::size_t T>
   void dot_tile(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x, std::size_t stride,
@@ -174,58 +180,37 @@ struct offset_decoder {
   }
 };
 
+/// Levels as offsets from the least.
+template <class D, codec Codec>
+struct offset_decoder : unsigned_decoder<D, Codec> {
+  static constexpr bool negated = false;
+
+  std::int32_t x_sum;  // the least level
+
+  explicit offset_decoder(int least) : x_sum(least) {}
+};
+
 template <codec Codec>
 struct decoder;
 
 template <>
-struct decoder<i2> {
+struct decoder<i2> : unsigned_decoder<decoder<i2>, i2, 2> {
   static constexpr std::int32_t x_sum = 1;  // sum(x w) = sum(x) - sum(x u)
   static constexpr bool negated = true;
-  static constexpr std::size_t operand_bytes = vector_bytes;
-  static constexpr std::size_t strip_blocks = 32;
-  static_assert(strip_blocks * 4 * 192 * 128 <= 2147483647, "the sums of 64 u");
 
   explicit decoder(i2) {}
 
-  TERN_INLINE static void multiply_block(const std::uint8_t* block, const std::int8_t* x, __m512i* sum) {
-    __builtin_prefetch(block + prefetch_bytes);
-    const __m512i v = load512(block), flip = _mm512_set1_epi8(0x55);
-    TERN_UNROLL for (std::size_t p = 0; p < 4; ++p) sum[p] =
-        _mm512_dpbusd_epi32(sum[p], flip_and_mask(v, flip, _mm512_set1_epi8(static_cast<char>(3 << 2 * p))),
-                            broadcast_quad(x + quad_inputs * p));
+  TERN_INLINE static void fields(const std::uint8_t* at, __m512i* u) {
+    const __m512i v = load512(at), flip = _mm512_set1_epi8(0x55);
+    TERN_UNROLL for (std::size_t p = 0; p < 4; ++p) u[p] =
+        flip_and_mask(v, flip, _mm512_set1_epi8(static_cast<char>(3 << 2 * p)));
   }
-  TERN_INLINE void strip(const std::uint8_t* blocks, std::size_t n, const std::int8_t* x, std::int32_t* acc) const {
-    __m512i sum[8];  // even and odd blocks
-    TERN_UNROLL for (std::size_t j = 0; j < 8; ++j) sum[j] = _mm512_setzero_si512();
-    for (; n >= 2; n -= 2, blocks += 2 * vector_bytes, x += 2 * block_inputs<i2>) {
-      multiply_block(blocks, x, sum);
-      multiply_block(blocks + vector_bytes, x + block_inputs<i2>, sum + 4);
-    }
-    if (n != 0) {
-      multiply_block(blocks, x, sum);
-    }
-    TERN_UNROLL for (std::size_t p = 0; p < 4; ++p) sum[p] = _mm512_add_epi32(sum[p], sum[p + 4]);
-    const __m512i low = _mm512_add_epi32(sum[0], _mm512_srai_epi32(sum[1], 2));
-    const __m512i high = _mm512_add_epi32(_mm512_srai_epi32(sum[2], 4), _mm512_srai_epi32(sum[3], 6));
-    store512(acc, _mm512_add_epi32(load512(acc), _mm512_add_epi32(low, high)));
-  }
-  TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
-    const __m512i v = load512(block), flip = _mm512_set1_epi8(0x55), mask = _mm512_set1_epi8(3);
-    store512(out, flip_and_mask(v, flip, mask));
-    store512(out + vector_bytes, flip_and_mask(_mm512_srli_epi16(v, 2), flip, mask));
-    store512(out + 2 * vector_bytes, flip_and_mask(_mm512_srli_epi16(v, 4), flip, mask));
-    store512(out + 3 * vector_bytes, flip_and_mask(_mm512_srli_epi16(v, 6), flip, mask));
-  }
-  TERN_INLINE void levels(const std::uint8_t* block, std::int8_t* out) const {
-    alignas(64) std::uint8_t u[i2::fold * vector_bytes];
-    expand(block, u);
-    for (std::size_t j = 0; j < sizeof u; j += vector_bytes)
-      store512(out + j, _mm512_sub_epi8(_mm512_set1_epi8(1), load512(u + j)));
-  }
-  template <std::size_t T>
-  void dot_tile(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x, std::size_t stride,
-                std::int32_t* acc) const {
-    dot_tile_unsigned<T>(operands, quads, x, stride, acc);
+  TERN_INLINE static void offsets(const std::uint8_t* at, __m512i* u) {
+    const __m512i v = load512(at), flip = _mm512_set1_epi8(0x55), mask = _mm512_set1_epi8(3);
+    u[0] = flip_and_mask(v, flip, mask);
+    u[1] = flip_and_mask(_mm512_srli_epi16(v, 2), flip, mask);
+    u[2] = flip_and_mask(_mm512_srli_epi16(v, 4), flip, mask);
+    u[3] = flip_and_mask(_mm512_srli_epi16(v, 6), flip, mask);
   }
 };
 

@@ -48,13 +48,13 @@ struct vnni_decoder {
 
   const D& self() const { return static_cast<const D&>(*this); }
 
-  TERN_INLINE void strip(const std::uint8_t* blocks, std::size_t n, const std::int8_t* x, std::int32_t* acc) const {
+  TERN_INLINE void strip(const std::uint8_t* const* at, std::size_t n, const std::int8_t* x, ints* all) const {
+    const std::uint8_t* blocks = *at;
     __m256i sum[2][Codec::fold];
     TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) TERN_UNROLL for (std::size_t p = 0; p < Codec::fold; ++p)
         sum[h][p] = _mm256_setzero_si256();
     for (std::size_t b = 0; b < n; ++b, blocks += block_bytes<Codec>, x += block_inputs<Codec>) {
-      TERN_UNROLL for (std::size_t v = 0; v < Codec::bytes; ++v)
-          __builtin_prefetch(blocks + prefetch_bytes + v * vector_bytes);
+      prefetch_block<Codec>(blocks);
       TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
         __m256i u[Codec::fold];
         self().fields(blocks + 32 * h, u);
@@ -62,11 +62,10 @@ struct vnni_decoder {
             _mm256_dpbusd_avx_epi32(sum[h][p], u[p], broadcast_quad(x + quad_inputs * p));
       }
     }
-    TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
-      __m256i all = load256(acc + 8 * h);
-      TERN_UNROLL for (std::size_t p = 0; p < Codec::fold; ++p) all =
-          _mm256_add_epi32(all, Scaled ? _mm256_srai_epi32(sum[h][p], static_cast<int>(2 * p)) : sum[h][p]);
-      store256(acc + 8 * h, all);
+    TERN_UNROLL for (std::size_t p = 0; p < Codec::fold; ++p) {
+      constexpr int shift = Scaled ? 2 : 0;
+      all->lo = _mm256_add_epi32(all->lo, _mm256_srai_epi32(sum[0][p], static_cast<int>(p) * shift));
+      all->hi = _mm256_add_epi32(all->hi, _mm256_srai_epi32(sum[1][p], static_cast<int>(p) * shift));
     }
   }
   template <std::size_t T>

@@ -47,4 +47,21 @@ struct tile {
   std::size_t panel_begin, panel_end;
 };
 
+/// Tokens that share one decoding of weights: their sums and those of a few panels stay in the first two levels of cache.
+inline constexpr std::size_t token_block = 64;
+/// Operand quads of a panel that are decoded at once: 4 KiB of bytes, which stay in the first-level cache while tokens pass.
+inline constexpr std::size_t chunk_quads = 64;
+/// The same for a few tokens, whose products are not many enough to hide so many weights on their way from memory.
+inline constexpr std::size_t few_tokens = 16, few_quads = 32;
+/// Lanes between the sums of two panels, and bytes between their decoded operands.
+inline constexpr std::size_t sums_stride = token_block * panel_rows;
+/// How far ahead of the loads kernels ask for weights. The hardware follows a few streams by itself, not far enough.
+inline constexpr std::size_t prefetch_bytes = 1024;
+
+/// Asks for the block that is prefetch_bytes behind this one.
+template <codec Codec>
+TERN_INLINE void prefetch_block(const std::uint8_t* block) {
+  for (std::size_t v = 0; v < Codec::bytes; ++v) __builtin_prefetch(block + prefetch_bytes + v * vector_bytes);
+}
+
 }  // namespace tern::inline v0_1::kernel

@@ -74,6 +74,7 @@ TERN_INLINE std::int32_t sum_of(const ints& a) {
 }
 
 inline constexpr std::size_t streams = 1;
+inline constexpr std::size_t tile_panels = 1;
 inline constexpr std::size_t tile_tokens = 4;
 
 template <codec Codec>
@@ -111,14 +112,15 @@ struct decoder {
     }
   }
 
-  void strip(const std::uint8_t* blocks, std::size_t n, const std::int8_t* x, std::int32_t* acc) const {
+  void strip(const std::uint8_t* const* at, std::size_t n, const std::int8_t* x, ints* sum) const {
+    const std::uint8_t* blocks = *at;
     for (std::size_t b = 0; b < n; ++b, blocks += block_bytes<Codec>, x += block_inputs<Codec>) {
       std::int8_t w[Codec::fold * vector_bytes];
       levels(blocks, w);
       for (std::size_t q = 0; q < Codec::fold; ++q)
         for (std::size_t r = 0; r < panel_rows; ++r)
           for (std::size_t i = 0; i < quad_inputs; ++i)
-            acc[r] += w[q * vector_bytes + quad_inputs * r + i] * x[quad_inputs * q + i];
+            sum->lane[r] += w[q * vector_bytes + quad_inputs * r + i] * x[quad_inputs * q + i];
     }
   }
 
