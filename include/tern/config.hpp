@@ -68,7 +68,7 @@ static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern need
 
 // g++ -O2 keeps small counted loops, and with them arrays of accumulators in memory; clang unrolls them unasked.
 #if defined(__clang__)
-#define TERN_UNROLL
+#define TERN_UNROLL _Pragma("clang loop unroll(full)")
 #define TERN_UNROLL_TWICE _Pragma("clang loop unroll_count(2)")
 #else
 #define TERN_UNROLL _Pragma("GCC unroll 16")

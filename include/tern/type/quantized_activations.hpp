@@ -56,7 +56,7 @@ class activations_view {
   std::size_t cols() const { return inputs_; }
   bool has_zeros() const { return has_zeros_; }
   /// Bytes between rows of codes: kernels read whole blocks of any codec, at most 19 inputs (codec b3) beyond the last.
-  /// Never a multiple of 4096, where rows would fall into the same cache sets.
+  /// An odd multiple of 64: the rows of a block of tokens fall into different cache sets.
   std::size_t row_stride() const { return row_stride_; }
   std::size_t prefix_stride() const { return prefix_stride_; }
 
@@ -66,6 +66,12 @@ class activations_view {
   float& scale(std::size_t m) const { return scales_[m]; }
   std::int32_t& zero(std::size_t m) const { return zeros_[m]; }
 
+  /// The sum of the codes of inputs [0, end) of token m.
+  TERN_INLINE std::int32_t sum_to(std::size_t m, std::size_t end) const {
+    std::int32_t sum = prefix(m)[end / prefix_inputs];
+    for (std::size_t k = end / prefix_inputs * prefix_inputs; k < end; ++k) sum += codes(m)[k];
+    return sum;
+  }
   /// The sum of the codes of inputs [begin, end) of token m.
   TERN_INLINE std::int32_t sum(std::size_t m, std::size_t begin, std::size_t end) const {
     return sum_to(m, end) - sum_to(m, begin);
@@ -73,18 +79,11 @@ class activations_view {
 
  private:
   TERN_INLINE static std::size_t row_stride(std::size_t inputs) {
-    const std::size_t stride = detail::round_up(detail::checked_sum(inputs, 19), 64);
-    return stride % 4096 == 0 ? stride + 64 : stride;
+    return detail::round_up(detail::checked_sum(inputs, 19), 64) | 64;
   }
   TERN_INLINE static std::size_t prefix_stride(std::size_t inputs) {
     return detail::ceil_div(inputs, prefix_inputs) + 1;
   }
-  TERN_INLINE std::int32_t sum_to(std::size_t m, std::size_t end) const {
-    std::int32_t sum = prefix(m)[end / prefix_inputs];
-    for (std::size_t k = end / prefix_inputs * prefix_inputs; k < end; ++k) sum += codes(m)[k];
-    return sum;
-  }
-
   std::size_t tokens_ = 0;
   std::size_t inputs_ = 0;
   std::size_t row_stride_ = 0;
