@@ -5,6 +5,7 @@
 ///   type/          i2, b3, n4, ...; ternary_matrix, int8_matrix, ... packed weights and quantised activations
 ///   quantize/      quantize_absmean, decompose, mse_clip, ...        from floats to codes and scales, and how far off
 ///   matmul.hpp     matmul(x, w, y, bias, executor)                   the product, best kernel of this machine
+///   kernel_report.hpp    which kernel serves a product here, and why
 ///   linear.hpp     bit_linear, trit_code_linear, int8_linear, ...    layers: float in, float out
 ///   llm_int8_linear.hpp  outlier columns in float, the rest in int8
 ///   io/            save, load, view_blob, save_file, ...             packed weights and layers as bytes and files
@@ -22,6 +23,7 @@
 
 #include <tern/io/blob.hpp>
 #include <tern/io/blob_file.hpp>
+#include <tern/kernel_report.hpp>
 #include <tern/linear.hpp>
 #include <tern/llm_int8_linear.hpp>
 #include <tern/matmul.hpp>

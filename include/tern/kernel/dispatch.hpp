@@ -136,6 +136,16 @@ decltype(auto) with_best(F&& f) {
   return visit(choice(), f, chosen{});
 }
 
+/// Whether somebody chose it: TERN_PIN_ISA when compiling, or TERN_FORCE_ISA in the environment.
+inline bool is_forced() {
+#if defined(TERN_PIN_ISA)
+  return true;
+#else
+  const char* forced = std::getenv("TERN_FORCE_ISA");
+  return forced != nullptr && *forced != 0;
+#endif
+}
+
 /// The name of the instruction set that products run on, e.g. "avx2".
 inline std::string_view best_name() {
   return with_best([](auto tag) { return std::string_view(tag.name()); });

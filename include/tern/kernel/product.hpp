@@ -53,6 +53,13 @@ inline constexpr std::size_t token_block = 64;
 inline constexpr std::size_t chunk_quads = 64;
 /// The same for a few tokens, whose products are not many enough to hide so many weights on their way from memory.
 inline constexpr std::size_t few_tokens = 16, few_quads = 32;
+
+/// How tokens are multiplied; kernel_report() explains. An instruction set says which: Isa::loop_for(tokens).
+enum class token_loop : std::uint8_t { one, few, many, tiles };
+constexpr token_loop loop_for(std::size_t tokens) {
+  return tokens == 1 ? token_loop::one : tokens <= few_tokens ? token_loop::few : token_loop::many;
+}
+
 /// Lanes between the sums of two panels, and bytes between their decoded operands.
 inline constexpr std::size_t sums_stride = token_block * panel_rows;
 /// How far ahead of the loads kernels ask for weights. The hardware follows a few streams by itself, not far enough.

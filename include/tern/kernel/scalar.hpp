@@ -137,6 +137,8 @@ namespace tern::inline v0_1::isa {
 struct scalar {
   static constexpr std::string_view name() { return "scalar"; }
   static bool usable() { return true; }
+  /// The loop that a tile of so many tokens takes.
+  static constexpr kernel::token_loop loop_for(std::size_t tokens) { return kernel::loop_for(tokens); }
 };
 
 inline namespace TERN_TU {
