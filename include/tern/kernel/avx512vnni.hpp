@@ -113,11 +113,16 @@ TERN_INLINE void multiply_add(__m512i& sum, __m512i weights, const std::int8_t* 
 /// T tokens times the unsigned operands of four panels.
 template <std::size_t T>
 TERN_NOINLINE void dot_tile_unsigned(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x,
-                                     std::size_t stride, std::int32_t* acc) {
+                                     std::size_t stride, const tile_sums& sums) {
   constexpr std::size_t operand_stride = chunk_quads * vector_bytes;
   __m512i sum[streams][T];
-  TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) TERN_UNROLL for (std::size_t t = 0; t < T; ++t) sum[s][t] =
-      load512(acc + s * sums_stride + t * panel_rows);
+  if (sums.start != nullptr) {
+    TERN_UNROLL for (std::size_t t = 0; t < T; ++t) TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) sum[s][t] =
+        _mm512_set1_epi32(sums.start[t]);
+  } else {
+    TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) TERN_UNROLL for (std::size_t t = 0; t < T; ++t) sum[s][t] =
+        load512(sums.acc + s * sums_stride + t * panel_rows);
+  }
   for (const std::uint8_t* const end = operands + quads * vector_bytes; operands != end;
        operands += vector_bytes, x += quad_inputs) {
     __m512i u[streams];
@@ -127,8 +132,18 @@ TERN_NOINLINE void dot_tile_unsigned(const std::uint8_t* operands, std::size_t q
       TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) multiply_add(sum[s][t], u[s], quad);
     }
   }
-  TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) TERN_UNROLL for (std::size_t t = 0; t < T; ++t)
-      store512(acc + s * sums_stride + t * panel_rows, sum[s][t]);
+  if (sums.scales != nullptr) {
+    TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) {
+      const floats scales = load(sums.scales + s * panel_rows);
+      TERN_UNROLL for (std::size_t t = 0; t < T; ++t) {
+        float* const r = sums.r + s * sums_stride + t * panel_rows;
+        store(r, fma({_mm512_cvtepi32_ps(sum[s][t])}, scales, load(r)));
+      }
+    }
+  } else {
+    TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) TERN_UNROLL for (std::size_t t = 0; t < T; ++t)
+        store512(sums.acc + s * sums_stride + t * panel_rows, sum[s][t]);
+  }
 }
 
 /// What all decoders share. D has offsets(at, u): the unsigned levels of a block, Codec::fold vectors; and, for one token,
@@ -137,28 +152,29 @@ template <class D, codec Codec, int FieldShift = 0>
 struct unsigned_decoder {
   static constexpr std::size_t operand_bytes = vector_bytes;
   static constexpr std::size_t strip_blocks = ~std::size_t{0} / 2;  // int32 sums need no strips
-  /// Sums of one panel.
-  static constexpr std::size_t sums = FieldShift != 0 || Codec::fold < 2 ? Codec::fold : 2;
+  /// Sums of one panel and one token.
+  static constexpr std::size_t panel_sums = FieldShift != 0 || Codec::fold < 2 ? Codec::fold : 2;
   static_assert(FieldShift == 0 || max_inputs(false, false) / quad_inputs / Codec::fold * 4 * (3 * 64) * 128 < 1u << 31,
                 "the sums of the highest field");
 
   const D& self() const { return static_cast<const D&>(*this); }
 
   TERN_INLINE void strip(const std::uint8_t* const* at, std::size_t n, const std::int8_t* x, ints* all) const {
-    __m512i sum[streams][sums];
-    TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) TERN_UNROLL for (std::size_t j = 0; j < sums; ++j) sum[s][j] =
-        _mm512_setzero_si512();
+    __m512i sum[streams][panel_sums];
+    TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) TERN_UNROLL for (std::size_t j = 0; j < panel_sums; ++j)
+        sum[s][j] = _mm512_setzero_si512();
     for (std::size_t b = 0; b < n * block_bytes<Codec>; b += block_bytes<Codec>, x += block_inputs<Codec>) {
       TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) {
         prefetch_block<Codec>(at[s] + b);
         __m512i u[Codec::fold];
         self().fields(at[s] + b, u);
         TERN_UNROLL for (std::size_t p = 0; p < Codec::fold; ++p)
-            multiply_add(sum[s][p % sums], u[p], x + quad_inputs * p);
+            multiply_add(sum[s][p % panel_sums], u[p], x + quad_inputs * p);
       }
     }
-    TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) TERN_UNROLL for (std::size_t j = 0; j < sums; ++j) all[s].v =
-        _mm512_add_epi32(all[s].v, _mm512_srai_epi32(sum[s][j], static_cast<unsigned>(j) * FieldShift));
+    TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) TERN_UNROLL for (std::size_t j = 0; j < panel_sums; ++j)
+        all[s]
+            .v = _mm512_add_epi32(all[s].v, _mm512_srai_epi32(sum[s][j], static_cast<unsigned>(j) * FieldShift));
   }
   TERN_INLINE void fields(const std::uint8_t* at, __m512i* u) const { self().offsets(at, u); }
   TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
@@ -175,8 +191,8 @@ struct unsigned_decoder {
   }
   template <std::size_t T>
   void dot_tile(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x, std::size_t stride,
-                std::int32_t* acc) const {
-    dot_tile_unsigned<T>(operands, quads, x, stride, acc);
+                const tile_sums& sums) const {
+    dot_tile_unsigned<T>(operands, quads, x, stride, sums);
   }
 };
 

@@ -62,6 +62,15 @@ constexpr token_loop loop_for(std::size_t tokens) {
 
 /// Lanes between the sums of two panels, and bytes between their decoded operands.
 inline constexpr std::size_t sums_stride = token_block * panel_rows;
+/// Where the sums of a tile of panels and tokens begin and end, for kernels that hold all of them in registers: panels are
+/// sums_stride lanes apart, tokens 16.
+struct tile_sums {
+  const std::int32_t* start;  // of each token, at the begin of a run; or null: they go on from acc
+  std::int32_t* acc;
+  const float* scales;  // 16 of each panel, at the end of a run: r = fma(float(sum), scale, r); or null: acc = sum
+  float* r;
+};
+
 /// How far ahead of the loads kernels ask for weights. The hardware follows a few streams by itself, not far enough.
 inline constexpr std::size_t prefetch_bytes = 1024;
 
