@@ -8,6 +8,10 @@
 ///   serial_executor, openmp_executor   here
 ///   pool_executor                      thread_pool.hpp: Eigen's thread pool, or your own
 ///   tbb_executor                       tbb.hpp: oneTBB
+///
+/// On two idle processors, products of 20 us a half, one after the other, end 1 to 2 us after their slower half (with
+/// OpenMP, oneTBB, and Eigen's pool). Where a thread sleeps or has lost its processor, pools and TBB run all parts on the
+/// calling thread; OpenMP waits for it.
 #pragma once
 
 #include <atomic>
