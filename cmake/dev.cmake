@@ -21,6 +21,12 @@ if(OpenMP_CXX_FOUND)
   target_link_libraries(tern_dev INTERFACE OpenMP::OpenMP_CXX)
 endif()
 
+# For the test of its executor only.
+find_package(TBB QUIET)
+if(TBB_FOUND)
+  set_target_properties(tern_tbb PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
+endif()
+
 # An installed package first, else these commits. -DFETCHCONTENT_SOURCE_DIR_<NAME>=<path> builds with a local copy.
 include(FetchContent)
 set(BENCHMARK_ENABLE_TESTING OFF)

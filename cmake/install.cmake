@@ -12,10 +12,11 @@ write_basic_package_version_file(tern-config-version.cmake COMPATIBILITY SameMin
 install(FILES "${PROJECT_BINARY_DIR}/tern-config.cmake" "${PROJECT_BINARY_DIR}/tern-config-version.cmake"
   DESTINATION "${tern_package_dir}" COMPONENT tern)
 
-# Two export files, so that the core asks for no Eigen.
+# An export file for each adapter, so that the core asks for no package.
 install(TARGETS tern EXPORT tern-targets FILE_SET HEADERS COMPONENT tern FILE_SET loops COMPONENT tern)
 install(TARGETS tern_eigen EXPORT tern-eigen-targets FILE_SET HEADERS COMPONENT tern)
-foreach(export tern-targets tern-eigen-targets)
+install(TARGETS tern_tbb EXPORT tern-tbb-targets FILE_SET HEADERS COMPONENT tern)
+foreach(export tern-targets tern-eigen-targets tern-tbb-targets)
   install(EXPORT ${export} NAMESPACE tern:: DESTINATION "${tern_package_dir}" COMPONENT tern)
   export(EXPORT ${export} NAMESPACE tern::)
 endforeach()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// Kernels allocate nothing. Counts the calls of operator new, which this program replaces.
 #include <tern/tern.hpp>
+#include <tern/thread_pool.hpp>
 
 #include <atomic>
 #include <cstdlib>
@@ -19,6 +20,12 @@ void* allocate(std::size_t size, std::size_t alignment) {
   if (p == nullptr) throw std::bad_alloc();
   return p;
 }
+
+/// Runs each task at once.
+struct immediate_pool {
+  int NumThreads() const { return 3; }
+  void Schedule(auto task) { task(); }
+};
 
 /// Calls f and tells how often it allocated.
 template <class F>
@@ -55,6 +62,9 @@ TEMPLATE_LIST_TEST_CASE("a layer with a workspace allocates nothing, from its fi
   tern::aligned_bytes workspace(layer.workspace_bytes(tokens));
   CHECK(allocations_of([&] { layer(x, y, workspace); }) == 0);
   CHECK(allocations_of([&] { layer(x.view(), y_half.view(), workspace, tern::serial_executor{}); }) == 0);
+#if defined(_OPENMP)
+  CHECK(allocations_of([&] { layer(x, y, workspace, tern::openmp_executor(3)); }) == 0);
+#endif
   CHECK(allocations_of([&] { static_cast<void>(layer(x)); }) == 2);  // the result and the workspace: the counter counts
 }
 
@@ -68,6 +78,14 @@ TEST_CASE("products and quantising into storage allocate nothing", "[allocation]
   CHECK(allocations_of([&] { tern::matmul(q, w, y); }) == 0);
   CHECK(allocations_of([&] { tern::matmul(q, w, sums); }) == 0);
   CHECK(allocations_of([&] { tern::matmul(x, w, y); }) == 0);
+}
+
+TEST_CASE("a product allocates once with a pool of threads", "[allocation]") {
+  const tern::quantized_activations q(5, 100);
+  const tern::int8_matrix w(tern::quantize_zero_point(tern_test::draw_matrix(33, 100, 4)));
+  tern::matrix<float> y(5, 33);
+  immediate_pool pool;
+  CHECK(allocations_of([&] { tern::matmul(q, w, y, {}, tern::pool_executor(pool)); }) == 1);
 }
 
 TEST_CASE("views of packed weights and of activations allocate nothing", "[allocation]") {

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: MIT
-#include <tern/tern.hpp>
+#include <tern/thread_pool.hpp>
 
-#include <atomic>
-#include <thread>
+#include <chrono>
+#include <latch>
+#include <new>
+#include <unsupported/Eigen/CXX11/ThreadPool>
 
-#include "support/catch.hpp"
-#include "support/textbook.hpp"
+#include "support/executors.hpp"
+#include "support/thread_pool.hpp"
 
+using tern_test::any_executor;
+using tern_test::check_executor;
+using tern_test::compute;
 using tern_test::draw_matrix;
 
 namespace {
@@ -43,49 +48,29 @@ struct counting_executor {
   }
 };
 
-static_assert(tern::executor<tern::serial_executor> && tern::executor<thread_executor>);
-static_assert(!tern::executor<int>);
+/// Runs one task on a thread of its own; takes no other, and says so when that one has begun.
+struct full_pool {
+  std::latch begun{1};
+  std::jthread thread = {};
 
-void check_each_index_once(const tern::executor auto& ex) {
-  for (const std::size_t n : std::vector<std::size_t>{0, 1, 2, 7, 100}) {
-    std::vector<std::atomic<int>> calls(n);
-    ex.parallel_for(n, [&](std::size_t i) { ++calls.at(i); });
-    for (const auto& count : calls) CHECK(count == 1);
+  int NumThreads() const { return 4; }
+  void Schedule(auto task) {
+    if (thread.joinable()) {
+      begun.wait();
+      throw std::bad_alloc();
+    }
+    thread = std::jthread(task);
   }
-}
-
-/// The bytes that quantising and multiplying give with ex.
-struct results {
-  std::vector<std::byte> activations;
-  std::vector<float> product, float_product;
-
-  friend bool operator==(const results&, const results&) = default;
 };
 
-template <tern::executor Executor>
-results compute(std::size_t tokens, std::size_t outputs, const Executor& ex) {
-  constexpr std::size_t inputs = 75;
-  const auto x = draw_matrix(tokens, inputs, 1);
-  const tern::multi_ternary_matrix<> w(
-      tern::decompose(draw_matrix(outputs, inputs, 2), {.granularity = tern::per_group(32)}));
-  results r;
-  r.product.resize(tokens * outputs);
-  r.float_product.resize(tokens * outputs);
-  const auto y = [&](std::vector<float>& out) { return tern::matrix_view<float>(out.data(), tokens, outputs); };
-  tern::isa::with_best([&](auto isa) {
-    tern::quantized_activations q(tokens, inputs);
-    quantize_activations(isa, x.view(), q.storage(), ex);
-    r.activations.assign(q.storage().begin(), q.storage().end());
-    matmul(isa, q, w, y(r.product), {}, ex);
-    matmul(isa, x, w, y(r.float_product), {}, ex);
-  });
-  return r;
-}
+static_assert(tern::executor<tern::serial_executor> && tern::executor<thread_executor>);
+static_assert(tern::executor<tern::pool_executor<Eigen::ThreadPoolInterface>>);
+static_assert(!tern::executor<int> && !tern::thread_pool<thread_executor>);
 
 }  // namespace
 
 TEST_CASE("serial_executor: each index once, in order", "[parallel]") {
-  check_each_index_once(tern::serial_executor{});
+  check_executor(tern::serial_executor{});
   CHECK(tern::serial_executor{}.concurrency() == 1);
   std::vector<std::size_t> order;
   tern::serial_executor{}.parallel_for(4, [&](std::size_t i) { order.push_back(i); });
@@ -95,43 +80,106 @@ TEST_CASE("serial_executor: each index once, in order", "[parallel]") {
 TEST_CASE("executors do not change a bit of the result", "[parallel]") {
   const std::size_t tokens = GENERATE(as<std::size_t>(), 0, 1, 3, 66),
                     outputs = GENERATE(as<std::size_t>(), 0, 1, 16, 17, 100);
-  const auto serial = compute(tokens, outputs, tern::serial_executor{});
+  const auto serial = compute(tokens, outputs);
   for (const std::size_t parts : std::vector<std::size_t>{1, 2, 3, 7, 64, 1000})
-    CHECK(compute(tokens, outputs, backward_executor{parts}) == serial);
-  CHECK(compute(tokens, outputs, thread_executor{2}) == serial);
-  CHECK(compute(tokens, outputs, thread_executor{5}) == serial);
+    CHECK(compute(tokens, outputs, any_executor(backward_executor{parts})) == serial);
+  CHECK(compute(tokens, outputs, any_executor(thread_executor{2})) == serial);
+  CHECK(compute(tokens, outputs, any_executor(thread_executor{5})) == serial);
   // An executor that says 0 is taken as one.
-  CHECK(compute(tokens, outputs, backward_executor{0}) == serial);
+  CHECK(compute(tokens, outputs, any_executor(backward_executor{0})) == serial);
 }
 
 TEST_CASE("an executor gets no more parts than it asked for", "[parallel]") {
   const std::size_t most = GENERATE(as<std::size_t>(), 2, 3, 5, 8);
-  compute(66, 50, counting_executor{most});
-  compute(1, 50, counting_executor{most});
-  compute(66, 1, counting_executor{most});
+  compute(66, 50, any_executor(counting_executor{most}));
+  compute(1, 50, any_executor(counting_executor{most}));
+  compute(66, 1, any_executor(counting_executor{most}));
 }
 
-TEST_CASE("layers take executors, and errors come from the calling thread", "[parallel]") {
-  const auto layer = tern::bit_linear::from_float(draw_matrix(40, 50, 3));
-  auto x = draw_matrix(9, 50, 4);
-  tern::matrix<float> y(9, 40);
-  tern::aligned_bytes workspace(layer.workspace_bytes(9));
-  layer(x, y, workspace, thread_executor{3});
-  CHECK(tern_test::same(y, layer(x)));
-  x(8, 49) = std::bit_cast<float>(0x7fc00000u);
-  CHECK_THROWS_WITH(layer(x, y, workspace, thread_executor{3}), tern_test::contains("row 8, column 49"));
+TEST_CASE("a thread for each part", "[parallel]") { check_executor(thread_executor{3}); }
+
+TEST_CASE("pool_executor: a plain pool of threads", "[parallel]") {
+  const int threads = GENERATE(1, 2, 4);
+  tern_test::thread_pool pool(threads);
+  const tern::pool_executor ex(pool, GENERATE(0, 3));
+  check_executor(ex);
+}
+
+TEST_CASE("pool_executor: Eigen's pool of threads", "[parallel]") {
+  const int threads = GENERATE(1, 3);
+  Eigen::ThreadPool pool(threads);
+  check_executor(tern::pool_executor(pool));
+  CHECK(tern::pool_executor(pool).concurrency() == static_cast<std::size_t>(threads));
+  CHECK(tern::pool_executor(pool, 7).concurrency() == 7);
+  // Any that a program has, by its interface.
+  Eigen::ThreadPoolInterface& interface = pool;
+  check_executor(tern::pool_executor(interface, 2));
+}
+
+TEST_CASE("pool_executor: called by all threads of its pool at once", "[parallel]") {
+  tern_test::thread_pool pool(3);
+  const tern::pool_executor ex(pool);
+  const auto serial = compute(5, 100);
+  std::vector<tern_test::results> all(3);
+  std::latch started(3), ended(3);
+  for (auto& mine : all) {
+    pool.Schedule([&] {
+      started.arrive_and_wait();  // no thread is left for the parts
+      mine = compute(5, 100, any_executor(ex));
+      ended.count_down();
+    });
+  }
+  ended.wait();
+  for (const auto& each : all) CHECK(each == serial);
+}
+
+TEST_CASE("pool_executor: a pool that is busy, and one that ends its tasks late", "[parallel]") {
+  std::latch may_go(1);
+  std::atomic<int> calls = 0;
+  {
+    tern_test::thread_pool pool(1);
+    pool.Schedule([&] { may_go.wait(); });
+    const std::vector<int> mine(8, 1);
+    tern::pool_executor(pool, 3).parallel_for(8, [&](std::size_t i) { calls += mine[i]; });
+    CHECK(calls == 8);
+    may_go.count_down();  // now the pool runs the tasks of a call that has returned
+  }
+  CHECK(calls == 8);
+}
+
+TEST_CASE("pool_executor: a pool that takes no more tasks while one is at work", "[parallel]") {
+  full_pool pool;
+  std::atomic<int> calls = 0;
+  const auto part = [&](std::size_t i) {
+    if (i == 1) {
+      pool.begun.count_down();
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    ++calls;
+  };
+  CHECK_THROWS_AS(tern::pool_executor(pool).parallel_for(10, part), std::bad_alloc);
+  CHECK(calls == 10);
 }
 
 #if defined(_OPENMP)
 
 TEST_CASE("openmp_executor: each index once, the same results", "[parallel]") {
-  const int threads = GENERATE(0, 1, 2, 4);
+  const int threads = GENERATE(0, 1, 2, 4, 9);
   const tern::openmp_executor ex(threads);
   if (threads != 0) CHECK(ex.concurrency() == static_cast<std::size_t>(threads));
-  CHECK(ex.concurrency() >= 1);
-  check_each_index_once(ex);
-  CHECK(compute(66, 100, ex) == compute(66, 100, tern::serial_executor{}));
-  CHECK(compute(1, 100, ex) == compute(1, 100, tern::serial_executor{}));
+  check_executor(ex);
+}
+
+TEST_CASE("openmp_executor: inside a parallel region, with nested regions off and on", "[parallel]") {
+  const auto serial = compute(5, 100);
+  const int levels = omp_get_max_active_levels();
+  omp_set_max_active_levels(GENERATE(1, 3));
+  std::vector<tern_test::results> all(3);
+#pragma omp parallel for num_threads(3)
+  for (int i = 0; i < 3; ++i)
+    all[static_cast<std::size_t>(i)] = compute(5, 100, any_executor(tern::openmp_executor(2)));
+  omp_set_max_active_levels(levels);
+  for (const auto& each : all) CHECK(each == serial);
 }
 
 #endif

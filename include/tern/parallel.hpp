@@ -2,7 +2,16 @@
 /// Executors: who runs the parts of a product. The library owns no threads; the caller passes one of these or its own.
 ///
 /// An executor has concurrency(), how many parts are worth making, and parallel_for(n, f), which calls f(0) ... f(n - 1) once
-/// each, in any order, on any thread, and returns when all have returned. Results never depend on it.
+/// each, in any order, on any thread, and returns when all have returned. Results never depend on it. f does not throw: what
+/// a part throws, for_each_part keeps. f may call parallel_for, and several threads may at once.
+///
+///   serial_executor, openmp_executor   here
+///   pool_executor                      thread_pool.hpp: Eigen's thread pool, or your own
+///   tbb_executor                       tbb.hpp: oneTBB
+///
+/// On two idle processors, products of 20 us a half, one after the other, end 1 to 2 us after their slower half (with
+/// OpenMP, oneTBB, and Eigen's pool). Where a thread sleeps or has lost its processor, pools and TBB run all parts on the
+/// calling thread; OpenMP waits for it.
 #pragma once
 
 #include <atomic>
@@ -61,7 +70,8 @@ void for_each_part(std::size_t count, const Executor& ex, F&& f) {
 
 #if defined(_OPENMP)
 
-/// OpenMP's threads: exists in units compiled with -fopenmp.
+/// OpenMP's threads: exists in units compiled with -fopenmp. Inside a parallel region the calling thread runs all parts,
+/// unless the program has turned nested regions on (omp_set_max_active_levels).
 class openmp_executor {
  public:
   /// @param threads  at most this many; 0 for what OpenMP would use

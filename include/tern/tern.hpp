@@ -17,8 +17,9 @@
 ///     auto planes = tern::decompose(W, {.planes = 3});                      // W ~ sum gamma_p T_p
 ///     double snr = tern::distortion(W, tern::dequantize(planes)).snr_db;
 ///
-/// Included by the user: tern/eigen.hpp, after which Eigen matrices work everywhere; tern/quantize/compat.hpp, other projects'
-/// quantizers bit for bit; tern/quantize/synthetic.hpp, weights to test with; tern/io/mapped_file.hpp, which needs POSIX.
+/// Included by the user: tern/eigen.hpp, after which Eigen matrices work everywhere; tern/thread_pool.hpp and tern/tbb.hpp,
+/// executors over Eigen's thread pool and oneTBB; tern/quantize/compat.hpp, other projects' quantizers bit for bit;
+/// tern/quantize/synthetic.hpp, weights to test with; tern/io/mapped_file.hpp, which needs POSIX.
 #pragma once
 
 #include <tern/io/blob.hpp>

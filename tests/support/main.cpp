@@ -3,6 +3,10 @@
 #define CATCH_CONFIG_RUNNER
 #include "support/catch.hpp"
 
+/// Read by the address sanitizer: libomp keeps what it allocated for a thread of the program that has ended.
+extern "C" const char* __lsan_default_suppressions();
+extern "C" const char* __lsan_default_suppressions() { return "leak:libomp.so"; }
+
 #ifdef TERN_CATCH2_V3
 
 int main(int argc, char** argv) { return Catch::Session().run(argc, argv); }

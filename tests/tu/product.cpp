@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <tern/quantize/compat.hpp>
 #include <tern/tern.hpp>
+#include <tern/thread_pool.hpp>
 
 #define PASTE_(a, b) a##b
 #define PASTE(a, b) PASTE_(a, b)
@@ -46,6 +47,12 @@ std::vector<float> PASTE(product_, UNIT)() {
     tern::int8_linear layer = tern::int8_linear::from_float(w), copy = layer, moved = std::move(copy);
     layer = tern::load<tern::int8_linear>(tern::save(moved));
     append(all, layer, x);
+    // Threads.
+    immediate_pool pool;
+    tern::matrix<float> y(tokens, 37);
+    tern::aligned_bytes workspace(layer.workspace_bytes(tokens));
+    layer(x, y, workspace, tern::pool_executor(pool));
+    all.insert(all.end(), y.data(), y.data() + tokens * 37);
     tern::quantized_matrix q = tern::decompose(w, {.planes = 2, .method = tern::decompose_method::alternating}), other;
     other = q;
     append(all, tern::multi_ternary_linear(other), x);
