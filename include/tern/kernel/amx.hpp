@@ -214,24 +214,6 @@ chunk chunk_after(const packed_view<Codec>& w, const chunk& c, std::size_t panel
   return chunk_at(w, panel, panel_end, plane, group, w.group_begin(group) / block_inputs<Codec>);
 }
 
-/// Signed levels of a block.
-template <codec Codec>
-struct level_decoder : avx512vnni::decoder<Codec> {
-  using avx512vnni::decoder<Codec>::decoder;
-};
-template <>
-struct level_decoder<i2> {
-  explicit level_decoder(i2) {}
-  TERN_INLINE void levels(const std::uint8_t* block, std::int8_t* out) const {  // 1 - (1 - w): see avx512vnni.hpp
-    const __m512i flip = _mm512_set1_epi8(0x55), mask = _mm512_set1_epi8(3), one = _mm512_set1_epi8(1);
-    const __m512i v = load512(block), u1 = _mm512_srli_epi16(v, 2), u2 = _mm512_srli_epi16(v, 4);
-    store512(out, _mm512_sub_epi8(one, flip_and_mask(v, flip, mask)));
-    store512(out + vector_bytes, _mm512_sub_epi8(one, flip_and_mask(u1, flip, mask)));
-    store512(out + 2 * vector_bytes, _mm512_sub_epi8(one, flip_and_mask(u2, flip, mask)));
-    store512(out + 3 * vector_bytes, _mm512_sub_epi8(one, flip_and_mask(_mm512_srli_epi16(v, 6), flip, mask)));
-  }
-};
-
 /// Whether the blocks of a chunk are tiles already: int8 needs no copy where few tokens would not repay it.
 template <codec Codec>
 constexpr bool in_place(const chunk& c, std::size_t squares) {
@@ -241,7 +223,7 @@ constexpr bool in_place(const chunk& c, std::size_t squares) {
 /// The decoding of a chunk, which can stop after any block.
 template <codec Codec>
 struct decoding {
-  level_decoder<Codec> decoder;
+  avx512vnni::decoder<Codec> decoder;  // its levels() are signed
   std::size_t left = 0;                              // blocks of each panel
   std::size_t panels = 0, run_blocks = 0, done = 0;  // done: of the run
   const std::uint8_t* codes[2] = {};
@@ -262,7 +244,7 @@ struct decoding {
         const std::uint8_t* from = codes[i];
         std::int8_t* to = out[i];
         for (std::size_t b = 0; b < n; ++b, from += block_bytes<Codec>, to += Codec::fold * vector_bytes) {
-          __builtin_prefetch(from + prefetch_bytes);
+          prefetch_block<Codec>(from);
           decoder.levels(from, to);
         }
         if (done == run_blocks) {  // zeros behind the run, up to a whole tile
@@ -402,7 +384,7 @@ void multiply_by_tiles(const product<activations_view, Codec>& a, const tile& t)
   square<float> r[most_squares];
   sum_square sums[2][chunk_runs];  // of this square and of the one before
   run_terms terms[2][chunk_runs];
-  decoding<Codec> next{level_decoder<Codec>(a.w.get_codec())};
+  decoding<Codec> next{avx512vnni::decoder<Codec>(a.w.get_codec())};
   ending e{&a.x, a.bias, a.y, a.w.rows(), a.x.has_zeros() || a.w.has_zeros()};
   const configuration_guard guard;
 
@@ -478,6 +460,9 @@ namespace tern::inline v0_1::isa {
 struct amx : avx512vnni {
   static constexpr std::string_view name() { return "amx"; }
   TERN_INLINE static bool usable() { return x86_features::get().amx && may_use_tiles(); }
+  static constexpr kernel::token_loop loop_for(std::size_t tokens) {
+    return tokens < kernel::amx::tile_rows ? avx512vnni::loop_for(tokens) : kernel::token_loop::tiles;
+  }
 };
 
 inline namespace TERN_TU {
@@ -486,7 +471,7 @@ inline namespace TERN_TU {
 template <codec Codec>
   requires requires { sizeof(kernel::avx512vnni::decoder<Codec>); }
 amx run(amx, const kernel::product<activations_view, Codec>& a, const kernel::tile& t) {
-  if (t.token_end - t.token_begin < kernel::amx::tile_rows || t.panel_begin == t.panel_end || a.w.cols() == 0)
+  if (amx::loop_for(t.token_end - t.token_begin) != kernel::token_loop::tiles || t.panel_begin == t.panel_end || a.w.cols() == 0)
     kernel::avx512vnni::multiply(a, t);
   else
     kernel::amx::multiply_by_tiles(a, t);
