@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 /// The ceilings of this machine: instruction peaks, and reading from L2 and from memory with 1 to 16
 /// far-apart streams, on one thread and more.
-#include <benchmark/benchmark.h>
 #include <unistd.h>
 
 #include <string>
 
+#include "main.hpp"
 #include "meter.hpp"
 
 namespace {
@@ -79,16 +79,6 @@ void register_all() {}
 }  // namespace
 
 int main(int argc, char** argv) {
-  // Short by default; what the caller says comes later and wins.
-  std::string min_time = "--benchmark_min_time=0.1";
-  std::vector<char*> arguments(argv, argv + argc);
-  arguments.insert(arguments.begin() + 1, min_time.data());
-  int count = static_cast<int>(arguments.size());
-  arguments.push_back(nullptr);
-
   register_all();
-  benchmark::Initialize(&count, arguments.data());
-  if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return 1;
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
+  return bench::run_registered({argv, argv + argc});
 }
