@@ -100,16 +100,21 @@ class bandwidth {
     }
   }
 
-  /// GB/s right now; reads 2 MiB a thread, where nothing was read for long.
-  double operator()() { return read_next(*pattern_, std::size_t{2} << 20); }
+  /// GB/s right now, of reading so many bytes in all (2 to 64 MiB) where nothing was read for long. Those of the weights
+  /// that are compared make both as long, and let both start as many threads.
+  double operator()(double bytes) {
+    const auto limited = static_cast<std::size_t>(std::min(std::max(bytes, 2097152.0), 67108864.0));
+    return read_next(*pattern_, limited / threads_);
+  }
   std::size_t threads() const { return threads_; }
   std::size_t streams() const { return pattern_->streams; }
 
  private:
   double read_next(const read_pattern& pattern, std::size_t bytes) {
-    const std::size_t stretch = cold_bytes / threads_ / pattern.streams, step = bytes / pattern.streams;
+    const std::size_t stretch = cold_bytes / threads_ / pattern.streams;
+    const std::size_t step = bytes / pattern.streams / sizeof(line) * sizeof(line);
     if (position_ + step > stretch) position_ = 0;
-    const double rate = read_rate(pattern, threads_, cold_memory(), position_ / sizeof(line) * sizeof(line), bytes);
+    const double rate = read_rate(pattern, threads_, cold_memory(), position_, step * pattern.streams);
     position_ += step;
     return rate;
   }
@@ -124,7 +129,7 @@ class bandwidth {
 class bandwidth {
  public:
   explicit bandwidth(std::size_t threads) : threads_(threads) {}
-  double operator()() { return 0; }
+  double operator()(double) { return 0; }
   std::size_t threads() const { return threads_; }
   std::size_t streams() const { return 0; }
 

@@ -30,7 +30,8 @@ using bench::shape;
 constexpr std::size_t token_counts[] = {1, 2, 4, 8, 16, 64, 128, 512};
 constexpr shape weight_shapes[] = {{1, 256, 256},   {1, 2560, 2560}, {1, 6912, 2560},
                                    {1, 2560, 6912}, {1, 4096, 4096}, {1, 14336, 4096}};
-constexpr std::size_t small = 256;   // the shape for the slow ones: scalar and reference
+constexpr std::size_t small = 256;  // the shape for the slow ones: scalar and reference
+constexpr std::size_t fewest_samples = 5;
 constexpr std::size_t usual = 4096;  // the shape of a run without a filter
 
 struct {
@@ -102,7 +103,7 @@ bench::bandwidth* memory_for(const setting& s) {
 template <class F>
 void run(benchmark::State& state, const setting& s, double weight_bytes, double (*peak)(), F&& product) {
   const bool has_peak = peak != nullptr && s.threads == 1;
-  bench::meter meter({has_peak ? peak : nullptr, memory_for(s)});
+  bench::meter meter({has_peak ? peak : nullptr, memory_for(s), weight_bytes});
   product();
   meter.read();
   for (auto _ : state) {
@@ -110,6 +111,10 @@ void run(benchmark::State& state, const setting& s, double weight_bytes, double 
     state.PauseTiming();
     meter.read();
     state.ResumeTiming();
+  }
+  while (meter.samples().size() < fewest_samples) {
+    meter.time(s.size.macs(), weight_bytes, product);
+    meter.read();
   }
   using bench::sample;
   state.counters["GMAC/s"] = meter.median_of(&sample::gmacs);
@@ -198,6 +203,7 @@ void eigen(benchmark::State& state, const setting& s) {
 #if defined(BENCH_OPENBLAS)
 void openblas(benchmark::State& state, const setting& s) {
   if (!bench::openblas_usable()) return state.SkipWithError("skipped: restricted by the environment");
+  state.SetLabel(std::string(bench::openblas_kernel()));
   float_product(state, s, [&](const float* x, const float* w, float* y) {
     bench::openblas_matmul(x, w, y, s.size.m, s.size.n, s.size.k, static_cast<int>(s.threads));
   });
@@ -206,11 +212,14 @@ void openblas(benchmark::State& state, const setting& s) {
 
 #if defined(BENCH_ONEDNN)
 void onednn(benchmark::State& state, const setting& s, bool scaled) {
-  held = {};  // oneDNN's weights are made anew
   const auto [m, n, k] = s.size;
-  const tern::quantized_matrix w = bench::random_codes<tern::i8>(n, k), x = bench::random_codes<tern::i8>(m, k);
-  bench::onednn_product p(m, n, k, x.codes.data(), w.codes.data(), scaled, s.copies(n * k),
-                          static_cast<int>(s.threads));
+  // Its layout of weights may depend on the number of tokens.
+  const auto make = [&, m = m, n = n, k = k] {
+    const tern::quantized_matrix w = bench::random_codes<tern::i8>(n, k), x = bench::random_codes<tern::i8>(m, k);
+    return std::make_shared<bench::onednn_product>(m, n, k, x.codes.data(), w.codes.data(), scaled, s.copies(n * k),
+                                                   static_cast<int>(s.threads));
+  };
+  bench::onednn_product& p = *hold<std::shared_ptr<bench::onednn_product>>(s, s.name("", "", "onednn"), make);
   state.SetLabel(std::string(p.kernel()));
   run(state, s, static_cast<double>(p.weight_bytes()), nullptr, p);
 }

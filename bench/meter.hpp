@@ -19,10 +19,11 @@ inline double median(std::vector<double> values) {
 struct limits {
   double (*peak)() = nullptr;  // GMAC/s of the instruction set
   bandwidth* memory = nullptr;
+  double bytes = 0;  // to read from memory: as many as the candidate's weights have
 };
 
-/// The state of the machine at one moment; reading it takes about 25 microseconds, and 150 more for memory. An
-/// interruption can only make a rate too low, so of two readings the higher one is right.
+/// The state of the machine at one moment; reading it takes about 25 microseconds, and for memory as long as the
+/// candidate does at best. An interruption can only make a rate too low, so of two readings the higher one is right.
 struct reading {
   double peak = 0;    // GMAC/s
   double memory = 0;  // GB/s
@@ -30,8 +31,8 @@ struct reading {
   double nops = 0;  // a nanosecond
 
   static reading now(const limits& limits) {
-    const reading r{limits.peak != nullptr ? limits.peak() : 0, limits.memory != nullptr ? (*limits.memory)() : 0,
-                    clock_ghz(), nops_per_ns()};
+    const reading r{limits.peak != nullptr ? limits.peak() : 0,
+                    limits.memory != nullptr ? (*limits.memory)(limits.bytes) : 0, clock_ghz(), nops_per_ns()};
     best.peak = std::max(best.peak, r.peak);
     best.memory = std::max(best.memory, r.memory);
     best.ghz = std::max(best.ghz, r.ghz);

@@ -7,7 +7,9 @@
 
 #include "peers.hpp"
 
+// Not in the cblas.h of other libraries, which may be the one that was found.
 extern "C" void openblas_set_num_threads(int);
+extern "C" char* openblas_get_corename();
 
 namespace bench {
 
@@ -22,6 +24,8 @@ bool openblas_usable() {
   }();
   return usable;
 }
+
+std::string_view openblas_kernel() { return openblas_get_corename(); }
 
 void openblas_matmul(const float* x, const float* w, float* y, std::size_t m, std::size_t n, std::size_t k,
                      int threads) {

@@ -40,6 +40,8 @@ class onednn_product {
 
 /// Whether OpenBLAS may be compared with: not where the environment restricts it. Says so once on stderr.
 bool openblas_usable();
+/// What OpenBLAS takes this processor for: one newer than the library may get kernels of an old one.
+std::string_view openblas_kernel();
 /// OpenBLAS's float product, Y [M x N] = X [M x K] W^T, all row-major.
 void openblas_matmul(const float* x, const float* w, float* y, std::size_t m, std::size_t n, std::size_t k,
                      int threads);

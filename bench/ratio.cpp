@@ -191,8 +191,8 @@ auto percent_of_peak(product<Isa, Codec> p) {
 template <class Product, class Executor>
 auto percent_of_reading(Product p, bench::bandwidth& memory, Executor ex) {
   return [p, &memory, ex](samples& taken) mutable {
-    bench::meter meter({nullptr, &memory});
     const double bytes = p.bytes();
+    bench::meter meter({nullptr, &memory, bytes});
     meter.read();
     meter.time(p.size().macs(), bytes, [&] { p(ex); });
     meter.read();
@@ -261,7 +261,7 @@ class table {
     };
     std::vector<kind> kinds;
     if (few) kinds = {{1, &table::cold}, {1, &table::hot}};
-    kinds.push_back({2, &table::many_tokens});
+    kinds.push_back({3, &table::many_tokens});
 #if defined(_OPENMP)
     if (few) kinds.push_back({0.5, &table::cold_on_2});
     kinds.push_back({0.5, &table::many_on_2});

@@ -33,11 +33,9 @@ unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE DNNL_MAX_CPU_ISA TERN_FORCE_ISA
 start() {
   local program=$1
   shift
-  if [ -d "$programs/lib" ]; then
-    "$programs"/lib/ld-linux-*.so.* --library-path "$programs/lib" "$programs/$program" "$@"
-  else
-    "$programs/$program" "$@"
-  fi
+  local loader=()
+  [ ! -d "$programs/lib" ] || loader=("$programs"/lib/ld-linux-*.so.* --library-path "$programs/lib")
+  "${loader[@]}" "$programs/$program" "$@"
 }
 # google NAME PROGRAM OPTIONS...: NAME.json, NAME.log
 google() {
