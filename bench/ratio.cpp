@@ -9,12 +9,10 @@
 /// process of its own, because oneDNN can be limited to one only before its first call.
 #include <cstdio>
 #include <cstdlib>
-#include <functional>
 #include <string_view>
 
-#include "meter.hpp"
-#include "operands.hpp"
 #include "peers.hpp"
+#include "ratio.hpp"
 
 #if defined(TERN_X86)
 #include <sys/wait.h>
@@ -30,7 +28,9 @@ struct options {
 
 #if defined(TERN_X86)
 
-using bench::shape;
+using bench::compare, bench::percent_of_peak, bench::percent_of_reading, bench::product, bench::row, bench::shape,
+    bench::weights;
+using bench::percent_slower, bench::speedup, bench::time_ratio;
 
 constexpr shape shapes[] = {{1, 2560, 2560}, {1, 6912, 2560}, {1, 2560, 6912}, {1, 4096, 4096}, {1, 14336, 4096}};
 constexpr shape hot_shape = shapes[0];    // its codes fit L2
@@ -52,170 +52,6 @@ constexpr goals wanted_of(std::string_view isa) {
     if (g.isa == isa) return g;
   return {};
 }
-
-struct sample {
-  double value;
-  bool quiet;
-  double macs_per_cycle = 0;
-};
-using samples = std::vector<sample>;
-
-/// One row of the table. Its first measurement makes the operands and does not count.
-struct row {
-  std::string name;
-  const char* unit;
-  double wanted;  // 0 for nothing
-  bool at_most;   // a limit, not a goal
-  std::function<void(samples&)> measure;
-  samples taken = {};
-
-  void print() const {
-    std::vector<double> all, quiet, macs_per_cycle;
-    for (const sample& s : taken) {
-      all.push_back(s.value);
-      if (!s.quiet) continue;
-      quiet.push_back(s.value);
-      macs_per_cycle.push_back(s.macs_per_cycle);
-    }
-    std::sort(all.begin(), all.end());
-    const double median = bench::median(all);
-    const auto number = [](int width, int digits, double value) {  // empty where there is none
-      value > 0 || value < 0 ? std::printf(" %*.*f |", width, digits, value) : std::printf(" %*s |", width, "");
-    };
-    std::printf("%-35s | %-13s | %7.2f | %7.2f .. %7.2f |", name.c_str(), unit, median, all[all.size() / 4],
-                all[all.size() * 3 / 4]);
-    number(7, 2, bench::median(quiet));
-    number(9, 1, bench::median(macs_per_cycle));
-    std::printf(" %7zu |", all.size());
-    if (wanted > 0)
-      std::printf(" %7s %6.2f | %s\n", at_most ? "at most" : "", wanted,
-                  (at_most ? median <= wanted : median >= wanted) ? "yes" : "no");
-    else
-      std::printf("%16s|\n", "");
-    std::fflush(stdout);
-  }
-};
-
-/// Weights made at their first use: one copy, or as many as make every visit cold.
-template <class Codec>
-class weights {
- public:
-  weights(const shape& size, bool cold, const bench::weights_format& format = {}, const Codec& codec = {})
-      : size_(size), cold_(cold), format_(format), codec_(codec) {}
-
-  const shape& size() const { return size_; }
-  bool cold() const { return cold_; }
-  const tern::packed_matrix<Codec>& next() {
-    if (copies_.empty()) {
-      copies_.push_back(bench::random_weights<Codec>(size_.n, size_.k, format_, codec_));
-      if (cold_) copies_.resize(bench::cold_bytes / copies_.front().storage_bytes() + 1, copies_.front());
-    }
-    turn_ = turn_ + 1 < copies_.size() ? turn_ + 1 : 0;
-    return copies_[turn_];
-  }
-
- private:
-  shape size_;
-  bool cold_;
-  bench::weights_format format_;
-  Codec codec_;
-  std::vector<tern::packed_matrix<Codec>> copies_ = {};
-  std::size_t turn_ = 0;
-};
-
-/// A product on Isa by the next copy of the weights. Copies of it share them.
-template <class Isa, class Codec>
-class product {
- public:
-  product(std::shared_ptr<weights<Codec>> w, std::size_t tokens)
-      : size_{tokens, w->size().n, w->size().k},
-        w_(std::move(w)),
-        x_(tern::quantize_activations(bench::random_floats(size_.m, size_.k))),
-        y_(size_.m, size_.n) {}
-
-  template <class Executor = tern::serial_executor>
-  void operator()(const Executor& ex = {}) {
-    tern::matmul(Isa{}, x_, w_->next(), y_, {}, ex);
-  }
-
-  bool cold() const { return w_->cold(); }
-  const shape& size() const { return size_; }
-  double bytes() const { return static_cast<double>(w_->next().storage_bytes()); }
-  const tern::quantized_activations& x() const { return x_; }
-  const tern::matrix<float>& y() const { return y_; }
-
- private:
-  shape size_;
-  std::shared_ptr<weights<Codec>> w_;
-  tern::quantized_activations x_;
-  tern::matrix<float> y_;
-};
-
-/// Runs the parts of a product one after the other, each between two readings: samples shorter than a disturbance.
-struct metering_executor {
-  bench::meter* meter;
-  std::size_t parts;
-  double macs;  // of one part
-
-  std::size_t concurrency() const { return parts; }
-  template <class F>
-  void parallel_for(std::size_t n, F&& f) const {
-    for (std::size_t i = 0; i < n; ++i) {
-      meter->read();
-      meter->time(macs, 0, [&] { f(i); });
-      meter->read();
-    }
-  }
-};
-constexpr double macs_of_a_sample = 0.5e9;
-
-template <class Isa, class Codec>
-auto percent_of_peak(product<Isa, Codec> p) {
-  return [p](samples& taken) mutable {
-    bench::meter meter({bench::peak_of<Isa>, nullptr});
-    const double macs = p.size().macs();
-    if (macs <= macs_of_a_sample) {
-      if (!p.cold()) p();  // other rows have emptied the caches
-      meter.read();
-      meter.time(macs, 0, p);
-      meter.read();
-    } else {
-      const auto parts = static_cast<std::size_t>(macs / macs_of_a_sample) + 1;
-      p(metering_executor{&meter, parts, macs / static_cast<double>(parts)});
-    }
-    for (const bench::sample& s : meter.samples())
-      taken.push_back({s.percent_of_peak(), s.quiet(), s.macs_per_cycle()});
-  };
-}
-
-template <class Product, class Executor>
-auto percent_of_reading(Product p, bench::bandwidth& memory, Executor ex) {
-  return [p, &memory, ex](samples& taken) mutable {
-    const double bytes = p.bytes();
-    bench::meter meter({nullptr, &memory, bytes});
-    meter.read();
-    meter.time(p.size().macs(), bytes, [&] { p(ex); });
-    meter.read();
-    taken.push_back({meter.samples().front().percent_of_memory(), meter.samples().front().quiet()});
-  };
-}
-
-/// value(seconds of f, seconds of g), in turn. What is hot runs once before it is timed.
-template <class F, class G, class Value>
-auto compare(bool hot, F f, G g, Value value) {
-  return [=](samples& taken) mutable {
-    const auto timed = [&](auto& call) {
-      if (hot) call();
-      return bench::seconds(call);
-    };
-    const bool quiet = bench::reading::now({}).quiet();
-    const double of_f = timed(f), of_g = timed(g);
-    taken.push_back({value(of_f, of_g), quiet && bench::reading::now({}).quiet()});
-  };
-}
-double speedup(double f, double g) { return g / f; }
-double time_ratio(double f, double g) { return f / g; }
-double percent_slower(double f, double g) { return 100 * (f / g - 1); }
 
 #if defined(BENCH_ONEDNN)
 /// oneDNN's product of the same numbers, made at its first call, where the results are compared too.
@@ -280,7 +116,7 @@ class table {
 
  private:
   static void measure(std::vector<row>& rows, double seconds) {
-    samples ignored;
+    bench::samples ignored;
     for (row& r : rows) r.measure(ignored);
     for (std::size_t round = 0; round < 3 || seconds > 0; ++round)
       seconds -= bench::seconds([&] {
