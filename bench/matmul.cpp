@@ -127,7 +127,7 @@ void run(benchmark::State& state, const setting& s, double weight_bytes, double 
 
 /// Calls f with the executor for so many threads.
 template <class F>
-void with_executor(std::size_t threads, F&& f) {
+void with_executor([[maybe_unused]] std::size_t threads, F&& f) {
 #if defined(_OPENMP)
   if (threads > 1) return f(tern::openmp_executor(static_cast<int>(threads)));
 #endif

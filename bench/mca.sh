@@ -97,7 +97,7 @@ awk '{
 
 [ "${2:-}" = --measure ] || exit 0
 printf '\n'
-"$program" --isa=avx2 | tee "$loops/measured"
+"$program" --isa=avx2 --seconds=20 | tee "$loops/measured"
 printf '\n'
 awk -F'|' '
   NR == FNR { split($0, f, " "); if (!(f[1] in most)) most[f[1]] = 32 * f[3] / f[5]; next }

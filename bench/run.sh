@@ -22,8 +22,8 @@ if [ "${1:-}" = --bundle ]; then
   exit
 fi
 
-seconds=30 min_time=0.1 tokens='[0-9]+'
-if [ "${1:-}" = --quick ]; then seconds=6 min_time=0.02 tokens='(1|8|64|512)' && shift; fi
+seconds=40 min_time=0.1 tokens='[0-9]+'
+if [ "${1:-}" = --quick ]; then seconds=4 min_time=0.02 tokens='(1|8|64|512)' && shift; fi
 out=${1:?usage: run.sh [--quick] DIR}
 mkdir -p "$out"
 # OpenBLAS refuses to be compared when it is restricted, and so should everything else.
