@@ -57,7 +57,7 @@ isas='(amx|avx512vnni|avxvnni|avx2)' shape=N4096_K4096
 google ceiling bench_ceiling
 # The roofline; then speed beside error, in cache.
 google roofline bench_matmul --benchmark_filter="matmul/.*(i2_channel/$isas|f32/eigen|f32/openblas)/M${tokens}_$shape/cold\$"
-google codecs bench_matmul --benchmark_filter="^error|matmul/i8_token x ((i2|b3|n4|n6|i8|n4-code32|i2-planes2)_channel|(i2|n4)_group128h)/$isas/M(1|8|64|512)_$shape\$"
+google codecs bench_matmul --benchmark_filter="^error|matmul/f32 x f32/eigen/M(1|8|64|512)_$shape\$|matmul/i8_token x ((i2|b3|n4|n6|i8|n4-code32|i2-planes2)_channel|(i2|n4)_group128h)/$isas/M(1|8|64|512)_$shape\$"
 for isa in amx avx512vnni avx2; do
   google onednn-$isa bench_matmul --onednn_isa=$isa --benchmark_filter="i8_channel/onednn.*/M${tokens}_$shape/cold\$"
 done
