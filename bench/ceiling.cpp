@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
-/// The ceilings of this machine: instruction peaks, and reading from L2 and from memory with 1 to 8 far-apart streams.
-#include <benchmark/benchmark.h>
+/// The ceilings of this machine: instruction peaks, and reading from L2 and from memory with 1 to 16
+/// far-apart streams, on one thread and more.
 #include <unistd.h>
 
+#include <string>
+
+#include "main.hpp"
 #include "meter.hpp"
 
 namespace {
@@ -23,36 +26,25 @@ void report_rate(benchmark::State& state, const char* unit, double (*measure)())
   report(state, unit, rates);
 }
 
-struct alignas(64) line {
-  std::byte bytes[64] = {};
-};
-
-/// Memory to read, whole cache lines, kept between benchmarks of the same size; written once, so that its pages exist.
-const std::byte* memory(std::size_t bytes) {
-  static std::vector<line> data;
-  if (data.size() != bytes / sizeof(line)) {
-    data = {};
-    data.resize(bytes / sizeof(line));
-  }
-  return data.front().bytes;
-}
-
-/// Reads `bytes` again and again, as S streams.
-template <std::size_t S, std::size_t Prefetch>
-void read(benchmark::State& state, std::size_t bytes) {
+/// Reads all of the data again and again.
+void read(benchmark::State& state, std::span<const bench::line> data, const bench::read_pattern& pattern,
+          std::size_t threads) {
   if (!tern::isa::avx2::usable()) return state.SkipWithError("skipped: no avx2");
-  const std::byte* data = memory(bytes);
-  bench::read_streams<S, Prefetch>(data, bytes);
+  bench::read_rate(pattern, threads, data, 0, data.size_bytes() / threads);
   std::vector<double> rates;
-  for (auto _ : state) {
-    const double t = bench::seconds([&] { bench::read_streams<S, Prefetch>(data, bytes); });
-    rates.push_back(static_cast<double>(bytes) / t * 1e-9);
-  }
+  for (auto _ : state) rates.push_back(bench::read_rate(pattern, threads, data, 0, data.size_bytes() / threads));
   report(state, "GB/s", rates);
 }
 
-void add_read(const char* name, void (*function)(benchmark::State&, std::size_t), std::size_t bytes) {
-  benchmark::RegisterBenchmark(name, function, bytes)->Unit(benchmark::kMicrosecond);
+/// ceiling/read_<what>/S<streams>[_prefetch<bytes ahead>][/T<threads>]
+void add_reads(const std::string& what, std::span<const bench::line> data, std::size_t threads, bool prefetch) {
+  for (const bench::read_pattern& pattern : bench::read_patterns) {
+    if (pattern.prefetch != 0 && !prefetch) continue;
+    std::string name = "ceiling/read_" + what + "/S" + std::to_string(pattern.streams);
+    if (pattern.prefetch != 0) name += "_prefetch" + std::to_string(pattern.prefetch);
+    if (threads != 1) name += "/T" + std::to_string(threads);
+    benchmark::RegisterBenchmark(name.c_str(), read, data, pattern, threads)->Unit(benchmark::kMicrosecond);
+  }
 }
 
 void register_all() {
@@ -67,20 +59,15 @@ void register_all() {
   rate(avx2{}, "ceiling/clock", "GHz", bench::clock_ghz);
   rate(avx2{}, "ceiling/front_end", "nops/ns", bench::nops_per_ns);
 
+  rate(amx{}, "ceiling/tdpbssd/amx", "GMAC/s", bench::tdpbssd_peak);
+
   const long l2 = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  const std::size_t l2_half = l2 > 0 ? static_cast<std::size_t>(l2) / 2 : std::size_t{128} << 10;
-  add_read("ceiling/read_l2/S1", read<1, 0>, l2_half);
-  add_read("ceiling/read_l2/S2", read<2, 0>, l2_half);
-  add_read("ceiling/read_l2/S4", read<4, 0>, l2_half);
-  add_read("ceiling/read_l2/S8", read<8, 0>, l2_half);
-  add_read("ceiling/read_dram/S1", read<1, 0>, bench::cold_bytes);
-  add_read("ceiling/read_dram/S2", read<2, 0>, bench::cold_bytes);
-  add_read("ceiling/read_dram/S4", read<4, 0>, bench::cold_bytes);
-  add_read("ceiling/read_dram/S8", read<8, 0>, bench::cold_bytes);
-  add_read("ceiling/read_dram/S1_prefetch512", read<1, 512>, bench::cold_bytes);
-  add_read("ceiling/read_dram/S2_prefetch512", read<2, 512>, bench::cold_bytes);
-  add_read("ceiling/read_dram/S4_prefetch512", read<4, 512>, bench::cold_bytes);
-  add_read("ceiling/read_dram/S8_prefetch512", read<8, 512>, bench::cold_bytes);
+  static const std::vector<bench::line> l2_half(l2 > 0 ? static_cast<std::size_t>(l2) / 2 / sizeof(bench::line) : 2048);
+  add_reads("l2", l2_half, 1, false);
+  add_reads("dram", bench::cold_memory(), 1, true);
+  const std::size_t most = bench::most_threads();
+  if (most > 1) add_reads("dram", bench::cold_memory(), 2, true);
+  if (most > 2) add_reads("dram", bench::cold_memory(), most, true);
 }
 
 #else
@@ -93,8 +80,5 @@ void register_all() {}
 
 int main(int argc, char** argv) {
   register_all();
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  benchmark::RunSpecifiedBenchmarks();
-  benchmark::Shutdown();
+  return bench::run_registered({argv, argv + argc});
 }

@@ -25,9 +25,6 @@ double seconds(F&& f) {
   return std::chrono::duration<double>(clock::now() - start).count();
 }
 
-/// Bytes to walk over so that each visit comes from memory: more than a server's share of the last-level cache.
-inline constexpr std::size_t cold_bytes = std::size_t{384} << 20;
-
 #if defined(TERN_X86)
 
 #define BENCH_REPEAT(times, body) ".p2align 6; 1: .rept " #times "; " body " .endr; dec %0; jnz 1b; "
@@ -90,14 +87,34 @@ inline void dpbusd_256(std::uint64_t turns) { __asm__ volatile(BENCH_DPBUSD("%{v
 inline void dpbusd_512(std::uint64_t turns) { __asm__ volatile(BENCH_DPBUSD("", "zmm")); }
 #undef BENCH_DPBUSD
 
+/// The memory image of a tile configuration: palette 1, eight tiles of 16 rows x 64 bytes.
+struct alignas(64) eight_tiles {
+  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+/// 48 times tdpbssd a turn, into six sums: it takes 52 cycles, and one starts in 16. Only where isa::amx::usable(), which
+/// asks the system for tiles. Both operands are loaded from the configuration itself; their values do not matter.
+inline void tdpbssd(std::uint64_t turns) {
+  static constexpr eight_tiles tiles;
+  __asm__ volatile(
+      "ldtilecfg %1; tilezero %%tmm0; tilezero %%tmm1; tilezero %%tmm2; tilezero %%tmm3; tilezero %%tmm4; "
+      "tilezero %%tmm5; tileloadd (%2, %3), %%tmm6; tileloadd (%2, %3), %%tmm7; "  //
+      BENCH_REPEAT(8, ".irp n, 0, 1, 2, 3, 4, 5; tdpbssd %%tmm7, %%tmm6, %%tmm\\n; .endr; ") "tilerelease"
+      : "+r"(turns)
+      : "m"(tiles), "r"(&tiles), "r"(std::uint64_t{0})
+      : "cc", "memory");
+}
+
 /// GMAC/s of one of the loops above right now, which do 48 times `macs` a turn; takes about 15 microseconds.
-inline double gmacs(void (*loop)(std::uint64_t), std::uint64_t macs = 32) {
-  constexpr std::uint64_t turns = 1200;
+inline double gmacs(void (*loop)(std::uint64_t), std::uint64_t macs = 32, std::uint64_t turns = 1200) {
   return static_cast<double>(turns * 48 * macs) / seconds([&] { loop(turns); }) * 1e-9;
 }
 inline double dpbusd_256_peak() { return gmacs(dpbusd_256); }
 inline double dpbusd_512_peak() { return gmacs(dpbusd_512, 64); }
 inline double maddubs_peak() { return gmacs(maddubs_paddw); }
+inline double tdpbssd_peak() { return gmacs(tdpbssd, 16 * 16 * 64, 50); }
 
 /// Events a nanosecond of loop(turns), `each` events a turn: the middle of three tries, should one be interrupted.
 inline double rate(void (*loop)(std::uint64_t), std::uint64_t turns, double each) {
@@ -122,27 +139,6 @@ inline double nops_per_ns() {
   return rate(nops, 80, 100);
 }
 
-/// Reads 64 bytes at each of S places; asm volatile keeps loads whose value nobody uses.
-template <std::size_t S, std::size_t Prefetch>
-void read_lines(const std::byte* const (&at)[S], std::size_t bytes) {
-  for (std::size_t i = 0; i < bytes; i += 64) {
-#pragma GCC unroll 8
-    for (std::size_t s = 0; s < S; ++s) {
-      if constexpr (Prefetch != 0) __builtin_prefetch(at[s] + i + Prefetch);
-      __asm__ volatile("vmovdqu (%0), %%ymm0; vmovdqu 32(%0), %%ymm1" : : "r"(at[s] + i) : "xmm0", "xmm1");
-    }
-  }
-  __asm__ volatile("vzeroupper");
-}
-
-/// Reads `bytes` once, as S far-apart streams.
-template <std::size_t S, std::size_t Prefetch = 0>
-void read_streams(const std::byte* data, std::size_t bytes) {
-  const std::byte* at[S];
-  for (std::size_t s = 0; s < S; ++s) at[s] = data + s * (bytes / S / 64 * 64);
-  read_lines<S, Prefetch>(at, bytes / S / 64 * 64);
-}
-
 #undef BENCH_SIX_STEPS
 #undef BENCH_REPEAT
 
@@ -155,6 +151,8 @@ template <>
 inline constexpr double (*peak_of<tern::isa::avxvnni>)() = dpbusd_256_peak;
 template <>
 inline constexpr double (*peak_of<tern::isa::avx512vnni>)() = dpbusd_512_peak;
+template <>
+inline constexpr double (*peak_of<tern::isa::amx>)() = tdpbssd_peak;
 
 #else
 

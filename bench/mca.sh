@@ -97,13 +97,14 @@ awk '{
 
 [ "${2:-}" = --measure ] || exit 0
 printf '\n'
-"$program" | tee "$loops/measured"
+"$program" --isa=avx2 --seconds=20 | tee "$loops/measured"
 printf '\n'
 awk -F'|' '
   NR == FNR { split($0, f, " "); if (!(f[1] in most)) most[f[1]] = 32 * f[3] / f[5]; next }
-  / M=[0-9]+ / {
+  / M=(1 hot|512) / && $2 ~ /% of peak/ {
     split($1, row, " ")
     loop = row[2] == "M=1" ? "one_token<" row[1] ">" : "dot_tile_unsigned<4," (row[1] == "i2" ? 3 : 2) ">"
-    if (loop in most)
-      printf "%s %s: %.1f MAC/cycle, %.0f %% of the bound of %s\n", row[1], row[2], $6, 100 * $6 / most[loop], loop
+    sub(/ +$/, "", $1)
+    if (loop in most && $6 > 0)
+      printf "%s: %.1f MAC/cycle, %.0f %% of the bound of %s\n", $1, $6, 100 * $6 / most[loop], loop
   }' "$loops/table" "$loops/measured"

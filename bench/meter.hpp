@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "ceiling.hpp"
+#include "bandwidth.hpp"
 
 namespace bench {
 
@@ -15,16 +15,26 @@ inline double median(std::vector<double> values) {
   return *middle;
 }
 
-/// The state of the machine at one moment; reading it takes about 25 microseconds. An interruption can only make a rate
-/// too low, so of two readings the higher one is right.
+/// What to compare a candidate with; null where there is nothing.
+struct limits {
+  double (*peak)() = nullptr;  // GMAC/s of the instruction set
+  bandwidth* memory = nullptr;
+  double bytes = 0;  // to read from memory: as many as the candidate's weights have
+};
+
+/// The state of the machine at one moment; reading it takes about 25 microseconds, and for memory as long as the
+/// candidate does at best. An interruption can only make a rate too low, so of two readings the higher one is right.
 struct reading {
-  double peak = 0;  // GMAC/s; 0 where the instruction set has no peak
+  double peak = 0;    // GMAC/s
+  double memory = 0;  // GB/s
   double ghz = 0;
   double nops = 0;  // a nanosecond
 
-  static reading now(double (*peak)()) {
-    const reading r{peak != nullptr ? peak() : 0, clock_ghz(), nops_per_ns()};
+  static reading now(const limits& limits) {
+    const reading r{limits.peak != nullptr ? limits.peak() : 0,
+                    limits.memory != nullptr ? (*limits.memory)(limits.bytes) : 0, clock_ghz(), nops_per_ns()};
     best.peak = std::max(best.peak, r.peak);
+    best.memory = std::max(best.memory, r.memory);
     best.ghz = std::max(best.ghz, r.ghz);
     best.nops = std::max(best.nops, r.nops);
     return r;
@@ -40,10 +50,13 @@ inline reading reading::best;
 struct sample {
   double seconds = 0;
   double macs = 0;
+  double bytes = 0;  // of weights
   reading before, after;
 
   double gmacs() const { return macs / seconds * 1e-9; }
+  double gigabytes() const { return bytes / seconds * 1e-9; }
   double percent_of_peak() const { return 100 * gmacs() / std::max(before.peak, after.peak); }
+  double percent_of_memory() const { return 100 * gigabytes() / std::max(before.memory, after.memory); }
   double macs_per_cycle() const { return gmacs() / std::max(before.ghz, after.ghz); }
   bool quiet() const { return before.quiet() && after.quiet(); }
 };
@@ -51,14 +64,14 @@ struct sample {
 /// Samples of one candidate: read(), then time() and read() in turn.
 class meter {
  public:
-  /// @param peak  measures the peak to compare with, or null
-  explicit meter(double (*peak)()) : peak_(peak) {}
+  explicit meter(const limits& limits) : limits_(limits) {}
 
-  /// Times f(), which does `macs` multiply-adds.
+  /// Times f(), which does `macs` multiply-adds with `bytes` of weights.
   template <class F>
-  void time(double macs, F&& f) {
+  void time(double macs, double bytes, F&& f) {
     sample s;
     s.macs = macs;
+    s.bytes = bytes;
     s.before = last_;
     s.seconds = seconds(f);
     samples_.push_back(s);
@@ -66,15 +79,12 @@ class meter {
   }
   /// Reads the machine: the moment after the sample just timed, and the one before the next.
   void read() {
-    last_ = reading::now(peak_);
+    last_ = reading::now(limits_);
     if (timed_) samples_.back().after = last_;
     timed_ = false;
   }
 
-  std::size_t quiet_count() const {
-    return static_cast<std::size_t>(
-        std::count_if(samples_.begin(), samples_.end(), [](const sample& s) { return s.quiet(); }));
-  }
+  const std::vector<sample>& samples() const { return samples_; }
   /// The median of a member function of sample over all samples, or over the quiet ones (0 where there are none).
   double median_of(double (sample::*value)() const, bool quiet_only = false) const {
     std::vector<double> values;
@@ -84,7 +94,7 @@ class meter {
   }
 
  private:
-  double (*peak_)();
+  limits limits_;
   reading last_;
   bool timed_ = false;
   std::vector<sample> samples_;

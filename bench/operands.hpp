@@ -45,18 +45,32 @@ class random_source {
   std::uint64_t state_ = 0x9E3779B97F4A7C15u;
 };
 
-/// Weights [N x K] with scales 1: trits where the codec is ternary, else all levels but -128.
+/// What the scales and planes of weights are like.
+struct weights_format {
+  tern::granularity granularity = tern::per_channel;
+  tern::scale_type scales = tern::scale_type::float32;
+  std::size_t planes = 1;
+};
+
+/// Codes of weights [planes x N x K], any of the codec's levels whose negative is one too; scales 1.
 template <tern::codec Codec>
-tern::packed_matrix<Codec> random_weights(std::size_t n, std::size_t k, tern::granularity granularity) {
+tern::quantized_matrix random_codes(std::size_t n, std::size_t k, const weights_format& format = {},
+                                    const Codec& codec = {}) {
   std::vector<std::int8_t> levels;
   for (int level = -127; level <= 127; ++level)
-    if (Codec{}.holds(level) && Codec{}.holds(-level)) levels.push_back(static_cast<std::int8_t>(level));
-  tern::quantized_matrix q(1, n, k, granularity);
+    if (codec.holds(level) && codec.holds(-level)) levels.push_back(static_cast<std::int8_t>(level));
+  tern::quantized_matrix q(format.planes, n, k, format.granularity);
   random_source random;
   for (std::int8_t& code : q.codes)
     code = levels[static_cast<std::size_t>(random.between(0, static_cast<int>(levels.size()) - 1))];
   std::fill(q.scales.begin(), q.scales.end(), 1.0f);
-  return tern::packed_matrix<Codec>(q);
+  return q;
+}
+
+template <tern::codec Codec>
+tern::packed_matrix<Codec> random_weights(std::size_t n, std::size_t k, const weights_format& format = {},
+                                          const Codec& codec = {}) {
+  return tern::packed_matrix<Codec>(random_codes(n, k, format, codec), {.scales = format.scales}, codec);
 }
 
 inline tern::matrix<float> random_floats(std::size_t rows, std::size_t cols) {

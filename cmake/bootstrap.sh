@@ -82,5 +82,9 @@ case $command in
     ctest --preset release --no-label-summary --parallel "$cores" "$@" |
       grep -vE '^Test project|^ *Start +[0-9]+:|^ *[0-9]+/[0-9]+ Test.* Passed '
     ;;
-  bench) for program in "$build"/bench/bench_{ceiling,ratio,matmul}; do "$program" "$@"; done ;;
+  bench)
+    "$build/bench/bench_ceiling" "$@"
+    "$build/bench/bench_ratio" --seconds=4 --only=4096x4096 "$@"
+    "$build/bench/bench_matmul" "$@"
+    ;;
 esac
