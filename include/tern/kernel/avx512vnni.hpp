@@ -162,7 +162,7 @@ struct unsigned_decoder {
   TERN_INLINE void strip(const std::uint8_t* const* at, std::size_t n, const std::int8_t* x, ints* all) const {
     __m512i sum[streams][panel_sums];
     TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) TERN_UNROLL for (std::size_t j = 0; j < panel_sums; ++j)
-        sum[s][j] = _mm512_setzero_si512();
+        sum[s][j] = j == 0 ? all[s].v : _mm512_setzero_si512();
     for (std::size_t b = 0; b < n * block_bytes<Codec>; b += block_bytes<Codec>, x += block_inputs<Codec>) {
       TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) {
         prefetch_block<Codec>(at[s] + b);
@@ -172,9 +172,11 @@ struct unsigned_decoder {
             multiply_add(sum[s][p % panel_sums], u[p], x + quad_inputs * p);
       }
     }
-    TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) TERN_UNROLL for (std::size_t j = 0; j < panel_sums; ++j)
-        all[s]
-            .v = _mm512_add_epi32(all[s].v, _mm512_srai_epi32(sum[s][j], static_cast<unsigned>(j) * FieldShift));
+    TERN_UNROLL for (std::size_t s = 0; s < streams; ++s) {
+      all[s].v = sum[s][0];
+      TERN_UNROLL for (std::size_t j = 1; j < panel_sums; ++j) all[s].v =
+          _mm512_add_epi32(all[s].v, _mm512_srai_epi32(sum[s][j], static_cast<unsigned>(j) * FieldShift));
+    }
   }
   TERN_INLINE void fields(const std::uint8_t* at, __m512i* u) const { self().offsets(at, u); }
   TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
