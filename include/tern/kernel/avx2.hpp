@@ -563,6 +563,7 @@ namespace tern::inline v0_1::isa {
 struct avx2 : scalar {
   static constexpr std::string_view name() { return "avx2"; }
   TERN_INLINE static bool usable() { return x86_features::get().avx2; }
+  static constexpr kernel::token_loop loop_for(std::size_t tokens) { return kernel::loop_for(tokens); }
 };
 
 inline namespace TERN_TU {

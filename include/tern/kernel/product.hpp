@@ -47,6 +47,22 @@ struct tile {
   std::size_t panel_begin, panel_end;
 };
 
+/// The inputs of a run and where its blocks are.
+template <codec Codec>
+struct run_span {
+  std::size_t plane, group;
+  std::size_t begin, end;              // inputs
+  std::size_t block_begin, block_end;  // of the plane
+
+  TERN_INLINE run_span(const packed_view<Codec>& w, std::size_t p, std::size_t g)
+      : plane(p),
+        group(g),
+        begin(w.group_begin(g)),
+        end(w.group_begin(g + 1)),
+        block_begin(begin / block_inputs<Codec>),
+        block_end(detail::ceil_div(end, block_inputs<Codec>)) {}
+};
+
 /// Tokens that share one decoding of weights: their sums and those of a few panels stay in the first two levels of cache.
 inline constexpr std::size_t token_block = 64;
 /// Operand quads of a panel that are decoded at once: 4 KiB of bytes, which stay in the first-level cache while tokens pass.
@@ -60,7 +76,7 @@ constexpr token_loop loop_for(std::size_t tokens) {
   return tokens == 1 ? token_loop::one : tokens <= few_tokens ? token_loop::few : token_loop::many;
 }
 
-/// Lanes between the sums of two panels, and bytes between their decoded operands.
+/// Lanes between the sums of two panels.
 inline constexpr std::size_t sums_stride = token_block * panel_rows;
 /// Where the sums of a tile of panels and tokens begin and end, for kernels that hold all of them in registers: panels are
 /// sums_stride lanes apart, tokens 16.
@@ -80,4 +96,24 @@ TERN_INLINE void prefetch_block(const std::uint8_t* block) {
   for (std::size_t v = 0; v < Codec::bytes; ++v) __builtin_prefetch(block + prefetch_bytes + v * vector_bytes);
 }
 
+inline namespace TERN_TU {
+
+/// acc - zero_x sum(w) - zero_w sum(x) + n zero_x zero_w, modulo 2^32: only the result has to fit.
+template <codec Codec>
+TERN_NOINLINE void correct_zero_points(const product<activations_view, Codec>& a, std::size_t m, std::size_t panel,
+                                       const run_span<Codec>& run, std::int32_t* acc) {
+  const std::int32_t sum_x = a.x.sum(m, run.begin, run.end);
+  const std::uint32_t zero_x = a.x.has_zeros() ? static_cast<std::uint32_t>(a.x.zero(m)) : 0;
+  const std::int8_t* zeros = a.w.has_zeros() ? a.w.zeros(panel, run.plane, run.group) : nullptr;
+  const std::int32_t* sums = zero_x != 0 ? a.w.sums(panel, run.plane, run.group) : nullptr;
+  const auto inputs = static_cast<std::uint32_t>(run.end - run.begin);
+  for (std::size_t r = 0; r < panel_rows; ++r) {
+    const std::uint32_t zero_w = zeros != nullptr ? static_cast<std::uint32_t>(zeros[r]) : 0;
+    const std::uint32_t sum_w = sums != nullptr ? static_cast<std::uint32_t>(sums[r]) : 0;
+    const std::uint32_t change = (inputs * zero_w - sum_w) * zero_x - zero_w * static_cast<std::uint32_t>(sum_x);
+    acc[r] = static_cast<std::int32_t>(static_cast<std::uint32_t>(acc[r]) + change);
+  }
+}
+
+}  // namespace TERN_TU
 }  // namespace tern::inline v0_1::kernel

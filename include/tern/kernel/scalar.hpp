@@ -2,7 +2,7 @@
 /// The portable kernel: the same loops as every instruction set, over rows of 16 lanes in plain arrays.
 ///
 /// It serves every codec, a user's own included, on every machine, and is what all others fall back to. Operands are signed
-/// levels, sums are int32 at once: nothing can overflow before max_inputs() does, so strips have no bound of their own.
+/// levels, sums are int32 at once: nothing can overflow before max_inputs() does. One token is multiplied as many are.
 #pragma once
 
 #include <cmath>  // std::fma, std::rint
@@ -81,7 +81,6 @@ template <codec Codec>
 struct decoder {
   static constexpr std::int32_t x_sum = 0;
   static constexpr bool negated = false;
-  static constexpr std::size_t strip_blocks = 64;
   static constexpr std::size_t operand_bytes = vector_bytes;
 
   explicit decoder(const Codec& c) : codec(c) {}
@@ -112,18 +111,6 @@ struct decoder {
     }
   }
 
-  void strip(const std::uint8_t* const* at, std::size_t n, const std::int8_t* x, ints* sum) const {
-    const std::uint8_t* blocks = *at;
-    for (std::size_t b = 0; b < n; ++b, blocks += block_bytes<Codec>, x += block_inputs<Codec>) {
-      std::int8_t w[Codec::fold * vector_bytes];
-      levels(blocks, w);
-      for (std::size_t q = 0; q < Codec::fold; ++q)
-        for (std::size_t r = 0; r < panel_rows; ++r)
-          for (std::size_t i = 0; i < quad_inputs; ++i)
-            sum->lane[r] += w[q * vector_bytes + quad_inputs * r + i] * x[quad_inputs * q + i];
-    }
-  }
-
   Codec codec;
 };
 
@@ -138,7 +125,9 @@ struct scalar {
   static constexpr std::string_view name() { return "scalar"; }
   static bool usable() { return true; }
   /// The loop that a tile of so many tokens takes.
-  static constexpr kernel::token_loop loop_for(std::size_t tokens) { return kernel::loop_for(tokens); }
+  static constexpr kernel::token_loop loop_for(std::size_t tokens) {
+    return tokens <= kernel::few_tokens ? kernel::token_loop::few : kernel::token_loop::many;
+  }
 };
 
 inline namespace TERN_TU {
