@@ -170,152 +170,6 @@ inline constexpr std::size_t tile_tokens = 4;
 inline constexpr std::size_t streams = 4;
 inline constexpr std::size_t tile_panels = 1;
 
-template <codec Codec>
-struct decoder;
-
-template <>
-struct decoder<i2> {
-  static constexpr std::int32_t x_sum = 1;  // sum(x w) = sum(x) - sum(x u)
-  static constexpr bool negated = true;
-  static constexpr std::size_t operand_bytes = vector_bytes;
-  static constexpr int largest = 3;  // u of the field 10, which no ternary quantizer writes but a byte may hold
-  static constexpr std::size_t strip_blocks = 5;
-  static_assert(strip_blocks * 2 * (2 * 4 * largest * 128) <= 32767, "two fields a block go to the sums of 4u");
-
-  explicit decoder(i2) {}
-
-  TERN_INLINE static __m256i unsigned_fields(const std::uint8_t* at) {
-    return _mm256_xor_si256(load256(at), _mm256_set1_epi8(0x55));
-  }
-  /// One half block, 8 rows x 16 inputs: fields 0 and 2 to the sums of u, fields 1 and 3 to the sums of 4u.
-  TERN_INLINE static void multiply_half(const std::uint8_t* at, const std::int8_t* x, __m256i& once,
-                                        __m256i& fourfold) {
-    const __m256i low = unsigned_fields(at);
-    const __m256i high = _mm256_srli_epi16(low, 4);
-    const __m256i mask = _mm256_set1_epi8(0x03), mask4 = _mm256_set1_epi8(0x0C);
-    once = multiply_add(once, _mm256_and_si256(low, mask), broadcast_quad(x));
-    fourfold = multiply_add(fourfold, _mm256_and_si256(low, mask4), broadcast_quad(x + 4));
-    once = multiply_add(once, _mm256_and_si256(high, mask), broadcast_quad(x + 8));
-    fourfold = multiply_add(fourfold, _mm256_and_si256(high, mask4), broadcast_quad(x + 12));
-  }
-  TERN_INLINE void strip(const std::uint8_t* const* at, std::size_t n, const std::int8_t* x, ints* all) const {
-    const std::uint8_t* blocks = *at;
-    __m256i once[2], fourfold[2];
-    TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) once[h] = fourfold[h] = _mm256_setzero_si256();
-    for (std::size_t b = 0; b < n; ++b, blocks += vector_bytes, x += block_inputs<i2>) {
-      prefetch_block<i2>(blocks);
-      TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) multiply_half(blocks + 32 * h, x, once[h], fourfold[h]);
-    }
-    // Lanes of 4u are multiples of 4; together at most 20 * 768 = 15360.
-    all->lo = widen(all->lo, _mm256_add_epi16(once[0], _mm256_srai_epi16(fourfold[0], 2)));
-    all->hi = widen(all->hi, _mm256_add_epi16(once[1], _mm256_srai_epi16(fourfold[1], 2)));
-  }
-  TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
-    const __m256i mask = _mm256_set1_epi8(0x03);
-    TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
-      const __m256i u = unsigned_fields(block + 32 * h);
-      store256(out + 32 * h, _mm256_and_si256(u, mask));
-      store256(out + 32 * h + 64, _mm256_and_si256(_mm256_srli_epi16(u, 2), mask));
-      store256(out + 32 * h + 128, _mm256_and_si256(_mm256_srli_epi16(u, 4), mask));
-      store256(out + 32 * h + 192, _mm256_and_si256(_mm256_srli_epi16(u, 6), mask));
-    }
-  }
-  TERN_INLINE void levels(const std::uint8_t* block, std::int8_t* out) const {
-    alignas(64) std::uint8_t u[i2::fold * vector_bytes];
-    expand(block, u);
-    for (std::size_t j = 0; j < sizeof u; j += 32)
-      store256(out + j, _mm256_sub_epi8(_mm256_set1_epi8(1), load256(u + j)));
-  }
-  template <std::size_t T>
-  void dot_tile(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x, std::size_t stride,
-                std::int32_t* acc) const {
-    dot_tile_unsigned<T>(steps_of_int16(largest), operands, quads, x, stride, acc);
-  }
-};
-
-template <>
-struct decoder<b3> {
-  static constexpr std::int32_t x_sum = -1;  // sum(x w) = sum(x u) - sum(x)
-  static constexpr bool negated = false;
-  static constexpr std::size_t operand_bytes = vector_bytes;
-  static constexpr int largest = 2;
-  static constexpr std::size_t strip_blocks = 12;
-  static_assert(strip_blocks * b3::fold * (2 * largest * 128) <= 32767);
-
-  explicit decoder(b3) {}
-
-  /// A pair of digits for each index 0..8, from one table lookup a digit.
-  TERN_INLINE static __m256i table(std::int8_t of_0, std::int8_t of_1, std::int8_t of_2, std::int8_t of_3,
-                                   std::int8_t of_4, std::int8_t of_5, std::int8_t of_6, std::int8_t of_7,
-                                   std::int8_t of_8) {
-    return _mm256_broadcastsi128_si256(
-        _mm_setr_epi8(of_0, of_1, of_2, of_3, of_4, of_5, of_6, of_7, of_8, 0, 0, 0, 0, 0, 0, 0));
-  }
-  /// The high bytes of the products of the even bytes (a) and of the odd ones (b), each at its byte's place.
-  TERN_INLINE static __m256i high_bytes(__m256i a, __m256i b) {
-    return _mm256_or_si256(_mm256_srli_epi16(a, 8), _mm256_and_si256(b, _mm256_set1_epi16(-256)));
-  }
-  /// The five digits of each of 32 bytes, as two pairs 3 d0 + d1 and the last. vpmaddubsw multiplies even or odd bytes by 9
-  /// into 16-bit lanes: the high byte is a pair, the low byte the next fraction, which the next vpmaddubsw picks up by
-  /// itself. At most 9 * 255.
-  TERN_INLINE static void pairs(const std::uint8_t* at, __m256i* pair) {
-    const __m256i even = _mm256_set1_epi16(9), odd = _mm256_set1_epi16(9 << 8), three = _mm256_set1_epi16(3);
-    const __m256i v = load256(at);
-    __m256i a = _mm256_maddubs_epi16(v, even), b = _mm256_maddubs_epi16(v, odd);
-    pair[0] = high_bytes(a, b);
-    a = _mm256_maddubs_epi16(a, even);
-    b = _mm256_maddubs_epi16(b, even);
-    pair[1] = high_bytes(a, b);
-    pair[2] = high_bytes(_mm256_maddubs_epi16(a, three), _mm256_maddubs_epi16(b, three));
-  }
-  TERN_INLINE static void offsets(const std::uint8_t* at, __m256i* d) {
-    const __m256i first = table(0, 0, 0, 1, 1, 1, 2, 2, 2), second = table(0, 1, 2, 0, 1, 2, 0, 1, 2);
-    __m256i pair[3];
-    pairs(at, pair);
-    d[0] = _mm256_shuffle_epi8(first, pair[0]);
-    d[1] = _mm256_shuffle_epi8(second, pair[0]);
-    d[2] = _mm256_shuffle_epi8(first, pair[1]);
-    d[3] = _mm256_shuffle_epi8(second, pair[1]);
-    d[4] = pair[2];
-  }
-
-  TERN_INLINE void strip(const std::uint8_t* const* at, std::size_t n, const std::int8_t* x, ints* all) const {
-    const std::uint8_t* blocks = *at;
-    __m256i sum[2];
-    sum[0] = sum[1] = _mm256_setzero_si256();
-    for (std::size_t b = 0; b < n; ++b, blocks += vector_bytes, x += block_inputs<b3>) {
-      prefetch_block<b3>(blocks);
-      TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
-        __m256i d[b3::fold];
-        offsets(blocks + 32 * h, d);
-        TERN_UNROLL for (std::size_t p = 0; p < b3::fold; ++p) {
-          sum[h] = multiply_add(sum[h], d[p], broadcast_quad(x + quad_inputs * p));
-        }
-      }
-    }
-    all->lo = widen(all->lo, sum[0]);
-    all->hi = widen(all->hi, sum[1]);
-  }
-  TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
-    TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
-      __m256i d[b3::fold];
-      offsets(block + 32 * h, d);
-      TERN_UNROLL for (std::size_t p = 0; p < b3::fold; ++p) store256(out + vector_bytes * p + 32 * h, d[p]);
-    }
-  }
-  TERN_INLINE void levels(const std::uint8_t* block, std::int8_t* out) const {
-    alignas(64) std::uint8_t u[b3::fold * vector_bytes];
-    expand(block, u);
-    for (std::size_t j = 0; j < sizeof u; j += 32)
-      store256(out + j, _mm256_sub_epi8(load256(u + j), _mm256_set1_epi8(1)));
-  }
-  template <std::size_t T>
-  void dot_tile(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x, std::size_t stride,
-                std::int32_t* acc) const {
-    dot_tile_unsigned<T>(steps_of_int16(largest), operands, quads, x, stride, acc);
-  }
-};
-
 /// T tokens times levels 0..63: two quads in int16, widened at once. Int32 sums stay in registers.
 template <std::size_t T>
 TERN_NOINLINE void dot_tile_pairs(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x,
@@ -416,6 +270,109 @@ struct offset_decoder {
       dot_tile_unsigned<T>(steps, operands, quads, x, stride, acc);
     else
       dot_tile_pairs<T>(operands, quads, x, stride, acc);
+  }
+};
+
+template <codec Codec>
+struct decoder;
+
+template <>
+struct decoder<i2> {
+  static constexpr std::int32_t x_sum = 1;  // sum(x w) = sum(x) - sum(x u)
+  static constexpr bool negated = true;
+  static constexpr std::size_t operand_bytes = vector_bytes;
+  static constexpr int largest = 3;  // u of the field 10, which no ternary quantizer writes but a byte may hold
+  static constexpr std::size_t strip_blocks = 5;
+  static_assert(strip_blocks * 2 * (2 * 4 * largest * 128) <= 32767, "two fields a block go to the sums of 4u");
+
+  explicit decoder(i2) {}
+
+  TERN_INLINE static __m256i unsigned_fields(const std::uint8_t* at) {
+    return _mm256_xor_si256(load256(at), _mm256_set1_epi8(0x55));
+  }
+  /// One half block, 8 rows x 16 inputs: fields 0 and 2 to the sums of u, fields 1 and 3 to the sums of 4u.
+  TERN_INLINE static void multiply_half(const std::uint8_t* at, const std::int8_t* x, __m256i& once,
+                                        __m256i& fourfold) {
+    const __m256i low = unsigned_fields(at);
+    const __m256i high = _mm256_srli_epi16(low, 4);
+    const __m256i mask = _mm256_set1_epi8(0x03), mask4 = _mm256_set1_epi8(0x0C);
+    once = multiply_add(once, _mm256_and_si256(low, mask), broadcast_quad(x));
+    fourfold = multiply_add(fourfold, _mm256_and_si256(low, mask4), broadcast_quad(x + 4));
+    once = multiply_add(once, _mm256_and_si256(high, mask), broadcast_quad(x + 8));
+    fourfold = multiply_add(fourfold, _mm256_and_si256(high, mask4), broadcast_quad(x + 12));
+  }
+  TERN_INLINE void strip(const std::uint8_t* const* at, std::size_t n, const std::int8_t* x, ints* all) const {
+    const std::uint8_t* blocks = *at;
+    __m256i once[2], fourfold[2];
+    TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) once[h] = fourfold[h] = _mm256_setzero_si256();
+    for (std::size_t b = 0; b < n; ++b, blocks += vector_bytes, x += block_inputs<i2>) {
+      prefetch_block<i2>(blocks);
+      TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) multiply_half(blocks + 32 * h, x, once[h], fourfold[h]);
+    }
+    // Lanes of 4u are multiples of 4; together at most 20 * 768 = 15360.
+    all->lo = widen(all->lo, _mm256_add_epi16(once[0], _mm256_srai_epi16(fourfold[0], 2)));
+    all->hi = widen(all->hi, _mm256_add_epi16(once[1], _mm256_srai_epi16(fourfold[1], 2)));
+  }
+  TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
+    const __m256i mask = _mm256_set1_epi8(0x03);
+    TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
+      const __m256i u = unsigned_fields(block + 32 * h);
+      store256(out + 32 * h, _mm256_and_si256(u, mask));
+      store256(out + 32 * h + 64, _mm256_and_si256(_mm256_srli_epi16(u, 2), mask));
+      store256(out + 32 * h + 128, _mm256_and_si256(_mm256_srli_epi16(u, 4), mask));
+      store256(out + 32 * h + 192, _mm256_and_si256(_mm256_srli_epi16(u, 6), mask));
+    }
+  }
+  TERN_INLINE void levels(const std::uint8_t* block, std::int8_t* out) const {
+    alignas(64) std::uint8_t u[i2::fold * vector_bytes];
+    expand(block, u);
+    for (std::size_t j = 0; j < sizeof u; j += 32)
+      store256(out + j, _mm256_sub_epi8(_mm256_set1_epi8(1), load256(u + j)));
+  }
+  template <std::size_t T>
+  void dot_tile(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x, std::size_t stride,
+                std::int32_t* acc) const {
+    dot_tile_unsigned<T>(steps_of_int16(largest), operands, quads, x, stride, acc);
+  }
+};
+
+template <>
+struct decoder<b3> : offset_decoder<decoder<b3>, b3> {
+  explicit decoder(b3) : offset_decoder(-1, 2) {}
+
+  /// A pair of digits for each index 0..8, from one table lookup a digit.
+  TERN_INLINE static __m256i table(std::int8_t of_0, std::int8_t of_1, std::int8_t of_2, std::int8_t of_3,
+                                   std::int8_t of_4, std::int8_t of_5, std::int8_t of_6, std::int8_t of_7,
+                                   std::int8_t of_8) {
+    return _mm256_broadcastsi128_si256(
+        _mm_setr_epi8(of_0, of_1, of_2, of_3, of_4, of_5, of_6, of_7, of_8, 0, 0, 0, 0, 0, 0, 0));
+  }
+  /// The high bytes of the products of the even bytes (a) and of the odd ones (b), each at its byte's place.
+  TERN_INLINE static __m256i high_bytes(__m256i a, __m256i b) {
+    return _mm256_or_si256(_mm256_srli_epi16(a, 8), _mm256_and_si256(b, _mm256_set1_epi16(-256)));
+  }
+  /// The five digits of each of 32 bytes, as two pairs 3 d0 + d1 and the last. vpmaddubsw multiplies even or odd bytes by 9
+  /// into 16-bit lanes: the high byte is a pair, the low byte the next fraction, which the next vpmaddubsw picks up by
+  /// itself. At most 9 * 255.
+  TERN_INLINE static void pairs(const std::uint8_t* at, __m256i* pair) {
+    const __m256i even = _mm256_set1_epi16(9), odd = _mm256_set1_epi16(9 << 8), three = _mm256_set1_epi16(3);
+    const __m256i v = load256(at);
+    __m256i a = _mm256_maddubs_epi16(v, even), b = _mm256_maddubs_epi16(v, odd);
+    pair[0] = high_bytes(a, b);
+    a = _mm256_maddubs_epi16(a, even);
+    b = _mm256_maddubs_epi16(b, even);
+    pair[1] = high_bytes(a, b);
+    pair[2] = high_bytes(_mm256_maddubs_epi16(a, three), _mm256_maddubs_epi16(b, three));
+  }
+  TERN_INLINE static void offsets(const std::uint8_t* at, __m256i* d) {
+    const __m256i first = table(0, 0, 0, 1, 1, 1, 2, 2, 2), second = table(0, 1, 2, 0, 1, 2, 0, 1, 2);
+    __m256i pair[3];
+    pairs(at, pair);
+    d[0] = _mm256_shuffle_epi8(first, pair[0]);
+    d[1] = _mm256_shuffle_epi8(second, pair[0]);
+    d[2] = _mm256_shuffle_epi8(first, pair[1]);
+    d[3] = _mm256_shuffle_epi8(second, pair[1]);
+    d[4] = pair[2];
   }
 };
 
