@@ -14,13 +14,11 @@ namespace detail::inline TERN_TU {
 inline std::string_view text_of(kernel::token_loop loop) {
   switch (loop) {
     case kernel::token_loop::one:
-      return "one token: weights are multiplied where they are decoded, in registers; several far-apart panels are "
-             "read "
-             "at once, because a single stream does not reach the bandwidth of memory";
+      return "one token: weights are multiplied where they are decoded; kernels with vectors read several far-apart "
+             "panels at once, because a single stream does not reach the bandwidth of memory";
     case kernel::token_loop::few:
       return "few tokens: weights are decoded once for all of them, in short chunks, because their products do not "
-             "hide "
-             "long ones on their way from memory";
+             "hide long ones on their way from memory";
     case kernel::token_loop::many:
       return "many tokens: weights are decoded once for a block of tokens, into the first-level cache";
     case kernel::token_loop::tiles:
@@ -48,7 +46,7 @@ inline namespace TERN_TU {
 ///
 ///     std::cout << tern::kernel_report(1, layer.weights());
 ///     // 1 token by 4096 x 4096 in i2: avx512vnni, the best usable here, without amx
-///     // one token: weights are multiplied where they are decoded, in registers; several far-apart panels are ...
+///     // one token: weights are multiplied where they are decoded; kernels with vectors read several far-apart panels ...
 ///
 /// An executor may give a thread fewer tokens, where there are fewer panels of 16 outputs than threads.
 /// Errors: isa_error when TERN_FORCE_ISA names an instruction set that is unknown or unusable here.
@@ -60,7 +58,7 @@ std::string kernel_report(std::size_t tokens, const W& w) {
     using Served = kernel::kernel_for<Isa, activations_view, Codec>;
     std::string report = detail::join({tokens, tokens == 1 ? " token by " : " tokens by ", packed.rows(), " x ",
                                        packed.cols(), " in ", Codec::name(), ": ", Served::name(), ", "});
-    if (isa::is_forced()) {
+    if (isa::choice().forced) {
       report += "as TERN_FORCE_ISA or TERN_PIN_ISA says";
     } else {
       const std::string better = detail::better_than<Isa>(isa::all{});
