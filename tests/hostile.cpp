@@ -13,6 +13,23 @@ namespace {
 
 constexpr hostile::codec masked{0x5A};
 
+/// 13 levels 0 or 1 in two bytes.
+struct wide_codec {
+  static constexpr std::string_view name() { return "wide"; }
+  static constexpr std::size_t fold = 13;
+  static constexpr std::size_t bytes = 2;
+  static constexpr std::size_t group_multiple = 52;
+
+  constexpr bool holds(int level) const { return level == 0 || level == 1; }
+  constexpr void encode(const std::int8_t* levels, std::uint8_t* out) const {
+    out[0] = out[1] = 0;
+    for (std::size_t p = 0; p < fold; ++p) out[p / 8] = static_cast<std::uint8_t>(out[p / 8] | levels[p] << p % 8);
+  }
+  constexpr std::int8_t decode(const std::uint8_t* in, std::size_t p) const {
+    return static_cast<std::int8_t>(in[p / 8] >> p % 8 & 1);
+  }
+};
+
 /// Levels -8 .. 7 with zero points.
 tern::quantized_matrix draw_levels(std::size_t rows, std::size_t cols, tern::granularity granularity) {
   std::mt19937 random(7);
@@ -55,6 +72,26 @@ TEST_CASE("a user's codec packs, unpacks and pads with its own zeros", "[hostile
   too_large.codes[0] = 8;
   CHECK_THROWS_WITH((tern::packed_matrix<hostile::codec>(too_large)),
                     tern_test::contains("is not a level of codec hostile"));
+}
+
+TEST_CASE("blocks of 52 inputs end where no other token's codes are", "[hostile]") {
+  // Weights of somebody else's, whose padding holds no zero levels: it meets the zeros behind the codes of each token.
+  constexpr std::size_t inputs = 173;
+  tern::quantized_matrix q(1, 1, inputs, tern::per_tensor);
+  q.scales = {1};
+  const tern::packed_matrix<wide_codec> packed(q);
+  tern::aligned_bytes bytes(packed.storage_bytes());
+  for (std::size_t i = 0; i < bytes.size(); ++i)
+    bytes.data()[i] = i < 4 * tern::block_bytes<wide_codec> ? std::byte{0xFF} : packed.storage()[i];
+  const tern::packed_view<wide_codec> w(bytes, packed.format());
+  for (const std::size_t tokens : std::vector<std::size_t>{1, 2, 5}) {
+    const std::vector<std::int8_t> ones(tokens * inputs, 1);
+    const std::vector<float> x_scales(tokens, 1.0f);
+    const auto x = tern::quantized_activations::from_codes({ones.data(), tokens, inputs}, x_scales);
+    tern::matrix<float> y(tokens, 1);
+    tern::matmul(x, w, y);
+    for (std::size_t m = 0; m < tokens; ++m) CHECK(y(m, 0) == 173);
+  }
 }
 
 TEMPLATE_LIST_TEST_CASE("a user's codec multiplies on every instruction set", "[hostile]", tern::isa::all) {

@@ -2,6 +2,8 @@
 /// The report names what products really run on: its facts come from the functions that choose.
 #include <tern/tern.hpp>
 
+#include <cstdlib>
+
 #include "static/hostile.hpp"
 #include "support/catch.hpp"
 
@@ -12,6 +14,14 @@ TEST_CASE("the report names shape, codec, instruction set and loop", "[report]")
   const tern::packed_matrix<tern::b3> w(tern::quantized_matrix(1, 48, 40, tern::per_channel));
   const std::string best(tern::isa::best_name());
   CHECK_THAT(tern::kernel_report(1, w), Catch::Matchers::StartsWith("1 token by 48 x 40 in b3: " + best + ", "));
+#if defined(TERN_PIN_ISA)
+  const bool forced = true;
+#else
+  const char* name = std::getenv("TERN_FORCE_ISA");
+  const bool forced = name != nullptr && *name != 0;
+#endif
+  CHECK_THAT(tern::kernel_report(1, w),
+             contains(forced ? ", as TERN_FORCE_ISA or TERN_PIN_ISA says\n" : ", the best usable here"));
   CHECK_THAT(tern::kernel_report(1, w), contains(best == "scalar" ? "\nfew tokens: " : "\none token: "));
   CHECK_THAT(tern::kernel_report(2, w.view()), contains("2 tokens by 48 x 40"));
   CHECK_THAT(tern::kernel_report(2, w), contains("\nfew tokens: "));

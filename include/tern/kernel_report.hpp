@@ -19,8 +19,7 @@ inline std::string_view text_of(kernel::token_loop loop) {
              "at once, because a single stream does not reach the bandwidth of memory";
     case kernel::token_loop::few:
       return "few tokens: weights are decoded once for all of them, in short chunks, because their products do not "
-             "hide "
-             "long ones on their way from memory";
+             "hide long ones on their way from memory";
     case kernel::token_loop::many:
       return "many tokens: weights are decoded once for a block of tokens, into the first-level cache";
     case kernel::token_loop::tiles:
@@ -60,7 +59,7 @@ std::string kernel_report(std::size_t tokens, const W& w) {
     using Served = kernel::kernel_for<Isa, activations_view, Codec>;
     std::string report = detail::join({tokens, tokens == 1 ? " token by " : " tokens by ", packed.rows(), " x ",
                                        packed.cols(), " in ", Codec::name(), ": ", Served::name(), ", "});
-    if (isa::is_forced()) {
+    if (isa::choice().forced) {
       report += "as TERN_FORCE_ISA or TERN_PIN_ISA says";
     } else {
       const std::string better = detail::better_than<Isa>(isa::all{});

@@ -115,8 +115,9 @@ concept product_right = requires(const W& w) {
 /// Exactness: bit-identical on every instruction set, for every codec, executor and batch size; tested with ==. Where a result
 ///            is NaN it is NaN everywhere, but its sign and payload are not promised.
 /// Overflow:  K <= max_inputs(x has zeros, w has zeros): 131071; 65793 with zero points on one side, 33025 on both.
-/// Cost:      M N K additions; reads the packed bytes once for every 64 tokens or more. Allocates nothing, starts no thread. Float x
-///            costs M N K fused multiply-adds and is many times slower: for reference and small work.
+/// Cost:      M N K additions; reads the packed bytes once for every 64 tokens or more. Allocates nothing, starts no thread; each
+///            thread that runs a part needs 72 KiB of stack, with AMX 132. Float x costs M N K fused multiply-adds and is many
+///            times slower: for reference and small work.
 /// Errors:    shape_error when shapes disagree, when int32 is asked of several planes or groups, or when x has zero points
 ///            and w no sums; range_error when K is too large; isa_error when this machine has no such instruction set, also
 ///            by TERN_FORCE_ISA. y is then untouched.

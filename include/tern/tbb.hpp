@@ -27,7 +27,8 @@ class tbb_executor {
     const auto run = [&] {
       // A context of its own: where the caller's is cancelled, half of a result would be missing without a word.
       tbb::task_group_context context(tbb::task_group_context::isolated);
-      tbb::parallel_for(std::size_t{0}, n, f, tbb::static_partitioner(), context);
+      tbb::parallel_for(
+          std::size_t{0}, n, [&](std::size_t i) { f(i); }, tbb::static_partitioner(), context);
     };
     // Isolated, because a caller that waits for the last part must not begin another task of the program's, which might
     // wait for a lock that the caller holds.

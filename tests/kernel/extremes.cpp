@@ -105,14 +105,17 @@ TEMPLATE_LIST_TEST_CASE("all byte values are legal and no sum overflows", "[kern
   compare_bytes<TestType, tern::i2>({1, 79, 80, 96, 161, 168, 172, 240, 252, 256, 260, 500, 512, 516, 1280});
   compare_bytes<TestType, tern::b3>({1, 79, 80, 96, 161, 168, 172, 240, 252, 256, 260, 500, 512, 516, 1280});
   compare_bytes<TestType, tern::i8>({1, 79, 256, 516});
-  // Codecs of looked-up levels widen at once; what counts is the single step. Offsets 0 .. 63 from either end of what a
-  // table may span, and the largest plane codes.
-  for (const int least : {-63, 0}) {
-    std::int8_t table[16] = {};
-    table[0] = table[15] = static_cast<std::int8_t>(least);
-    table[5] = static_cast<std::int8_t>(least + 63);
-    compare_bytes<TestType>({1, 79, 516}, tern::n4::from_state(table));
+  // Codecs of looked-up levels, from either end of what a table may span: the largest offset that AVX2 sums over 8 quads in
+  // int16, 15, and what it widens after two, 63; then the smallest and the largest plane codes.
+  for (const int span : {15, 63}) {
+    for (const int least : {-span, 0}) {
+      std::int8_t table[16] = {};
+      table[0] = table[15] = static_cast<std::int8_t>(least);
+      table[5] = static_cast<std::int8_t>(least + span);
+      compare_bytes<TestType>({1, 79, 516}, tern::n4::from_state(table));
+    }
   }
+  compare_bytes<TestType>({1, 79, 516}, tern::b3x2(tern::trit_code{{3, 2}}));
   compare_bytes<TestType>({1, 79, 516}, tern::n4(tern::trit_code{{17, 14}}));
   compare_bytes<TestType>({1, 79, 516}, tern::n6(tern::trit_code{{16, 11, 4}}));
   compare_bytes<TestType>({1, 79, 516}, tern::b3x2(tern::trit_code{{17, 14}}));

@@ -15,6 +15,7 @@ TERN_TEST_GREEDY(one_token);
 TERN_TEST_GREEDY(many_tokens);
 TERN_TEST_GREEDY(float_tokens);
 TERN_TEST_GREEDY(pass_tokens);
+TERN_TEST_GREEDY(dot_tile);
 TERN_TEST_GREEDY(prefetch_block);
 TERN_TEST_GREEDY(start_of_sums);
 TERN_TEST_GREEDY(scales_of);

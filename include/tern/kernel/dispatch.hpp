@@ -114,18 +114,24 @@ std::size_t find_best(type_list<Tags...>) {
   return at;
 }
 
+/// The place of an instruction set in the list `chosen`, and whether somebody chose it.
+struct selection {
+  std::size_t at;
+  bool forced;  // by TERN_PIN_ISA when compiling, or by TERN_FORCE_ISA
+};
 #if defined(TERN_PIN_ISA)
 using chosen = type_list<TERN_PIN_ISA>;
-inline std::size_t choice() { return 0; }
+inline selection choice() { return {0, true}; }
 #else
 using chosen = all;
 /// Decided at the first call: TERN_FORCE_ISA from the environment, or the best that this machine can run.
-inline std::size_t choice() {
-  static const std::size_t at = [] {
+inline selection choice() {
+  static const selection s = []() -> selection {
     const char* forced = std::getenv("TERN_FORCE_ISA");
-    return forced != nullptr && *forced != 0 ? find(forced, all{}) : find_best(all{});
+    if (forced != nullptr && *forced != 0) return {find(forced, all{}), true};
+    return {find_best(all{}), false};
   }();
-  return at;
+  return s;
 }
 #endif
 
@@ -133,17 +139,7 @@ inline std::size_t choice() {
 /// Errors: isa_error when TERN_FORCE_ISA names one that is unknown or that this machine does not have.
 template <class F>
 decltype(auto) with_best(F&& f) {
-  return visit(choice(), f, chosen{});
-}
-
-/// Whether somebody chose it: TERN_PIN_ISA when compiling, or TERN_FORCE_ISA in the environment.
-inline bool is_forced() {
-#if defined(TERN_PIN_ISA)
-  return true;
-#else
-  const char* forced = std::getenv("TERN_FORCE_ISA");
-  return forced != nullptr && *forced != 0;
-#endif
+  return visit(choice().at, f, chosen{});
 }
 
 /// The name of the instruction set that products run on, e.g. "avx2".

@@ -61,7 +61,6 @@ TERN_INLINE ints round_to_ints(const floats& a) { TERN_LANES(ints, static_cast<s
 TERN_INLINE ints magnitude(const floats& a) {
   TERN_LANES(ints, static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(a.lane[i]) & 0x7fffffffu));
 }
-TERN_INLINE ints add(const ints& a, const ints& b) { TERN_LANES(ints, a.lane[i] + b.lane[i]); }
 TERN_INLINE ints subtract(const ints& a, const ints& b) { TERN_LANES(ints, a.lane[i] - b.lane[i]); }
 TERN_INLINE ints maximum(const ints& a, const ints& b) { TERN_LANES(ints, detail::greater(a.lane[i], b.lane[i])); }
 TERN_INLINE ints low_byte(const ints& a) { TERN_LANES(ints, static_cast<std::int8_t>(a.lane[i] & 255)); }

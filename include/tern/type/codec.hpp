@@ -31,6 +31,9 @@ inline constexpr std::size_t panel_rows = 16;
 inline constexpr std::size_t quad_inputs = 4;
 inline constexpr std::size_t vector_bytes = panel_rows * quad_inputs;
 
+/// The most inputs that a codec may code together.
+inline constexpr std::size_t largest_fold = 16;
+
 /// Inputs that one block of codec C holds of each of its 16 rows, and the bytes of the block.
 template <codec C>
 inline constexpr std::size_t block_inputs = quad_inputs* C::fold;

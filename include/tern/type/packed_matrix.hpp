@@ -76,7 +76,7 @@ template <codec Codec>
 class packed_view {
   static_assert(Codec::group_multiple % block_inputs<Codec> == 0,
                 "a codec's groups must be whole blocks of 4 * fold inputs");
-  static_assert(Codec::fold >= 1 && Codec::fold <= 16, "a codec codes 1 to 16 inputs together");
+  static_assert(Codec::fold >= 1 && Codec::fold <= largest_fold, "a codec codes 1 to 16 inputs together");
   static_assert(Codec::bytes >= 1 && Codec::bytes <= 4, "a codec's inputs take 1 to 4 bytes");
 
  public:

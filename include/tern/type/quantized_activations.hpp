@@ -55,7 +55,7 @@ class activations_view {
   std::size_t rows() const { return tokens_; }
   std::size_t cols() const { return inputs_; }
   bool has_zeros() const { return has_zeros_; }
-  /// Bytes between rows of codes: kernels read whole blocks of any codec, at most 19 inputs (codec b3) beyond the last.
+  /// Bytes between rows of codes: kernels read whole blocks of any codec, which may end 63 inputs beyond the last.
   /// An odd multiple of 64: the rows of a block of tokens fall into different cache sets.
   std::size_t row_stride() const { return row_stride_; }
   std::size_t prefix_stride() const { return prefix_stride_; }
@@ -79,7 +79,7 @@ class activations_view {
 
  private:
   TERN_INLINE static std::size_t row_stride(std::size_t inputs) {
-    return detail::round_up(detail::checked_sum(inputs, 19), 64) | 64;
+    return detail::round_up(detail::checked_sum(inputs, quad_inputs * largest_fold - 1), 64) | 64;
   }
   TERN_INLINE static std::size_t prefix_stride(std::size_t inputs) {
     return detail::ceil_div(inputs, prefix_inputs) + 1;
