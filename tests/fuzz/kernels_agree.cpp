@@ -58,11 +58,11 @@ Codec codec_of(source& s) {
 template <class Codec>
 void run(source& s) {
   const Codec codec = codec_of<Codec>(s);
-  facts f{.tokens = s.below(9), .outputs = s.below(100), .inputs = s.below(700)};
+  facts f{.tokens = s.below(20), .outputs = s.below(100), .inputs = s.below(700)};
   if (s.below(4) == 0) f.tokens += 60;
   if (s.below(16) == 0) f.tokens += 250;
   if (s.below(2) != 0)
-    f.granularity = tern::per_group(Codec::group_multiple * (1 + s.below(9)));
+    f.granularity = tern::per_group(Codec::group_multiple * (1 + s.below(s.below(2) != 0 ? 9 : 40)));
   else if (s.below(2) != 0)
     f.granularity = tern::per_tensor;
   f.scales = static_cast<tern::scale_type>(s.below(3));

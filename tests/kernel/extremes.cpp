@@ -18,22 +18,21 @@ void compare_bytes(std::initializer_list<std::size_t> depths, const Codec& codec
   for (const int byte : {0x00, 0x55, 0x7F, 0x80, 0xAA, 0xFF, -1}) {
     for (const std::size_t inputs : depths) {
       // Tiles of 16 tokens and more at two depths, which end inside of a tile's inputs.
-      std::vector<std::size_t> counts{1, 2, 3, 4, 7};
-      if (inputs == 79 || inputs == 516) counts.insert(counts.end(), {16, 33});
-      for (const std::size_t tokens : counts) {
-        const facts f{.tokens = tokens, .outputs = 17, .inputs = inputs, .output = output_type::int32};
-        const raw_weights<Codec> w(
-            f, [&] { return byte < 0 ? d.byte() : static_cast<std::uint8_t>(byte); }, codec);
-        for (const int even : {-128, 127}) {
-          for (const int odd : {-128, 127}) {
-            if (tokens > 7 && even != -128) continue;
-            const auto x =
-                activations(tokens, inputs, [&](std::size_t, std::size_t k) { return k % 2 != 0 ? odd : even; });
-            tern::kernel::product<tern::activations_view, Codec> a{x.view(), w.view(), {}};
-            a.y.type = output_type::int32;
-            INFO(Codec::name() << " byte " << byte << ", codes " << even << ' ' << odd << ", " << f.text());
-            REQUIRE(difference<Isa>(a) == "");
-          }
+      const bool deep_tiles = inputs == 79 || inputs == 516;
+      const facts f{.tokens = deep_tiles ? 33u : 7u, .outputs = 17, .inputs = inputs, .output = output_type::int32};
+      const raw_weights<Codec> w(
+          f, [&] { return byte < 0 ? d.byte() : static_cast<std::uint8_t>(byte); }, codec);
+      // Four neighbours are all pairs of the largest codes of either sign.
+      const auto x = activations(f.tokens, inputs,
+                                 [&](std::size_t m, std::size_t k) { return (m >> k % 2 & 1) != 0 ? 127 : -128; });
+      tern::kernel::product<tern::activations_view, Codec> a{x.view(), w.view(), {}};
+      a.y.type = output_type::int32;
+      const canvas all = reference(a);
+      INFO(Codec::name() << " byte " << byte << ", " << f.text());
+      for (const std::size_t tokens : sizes{1, 2, 3, 4, 7, 16, 33}) {
+        for (std::size_t m = 0; m < 4 && m + tokens <= f.tokens; ++m) {
+          INFO("tokens " << m << " to " << m + tokens);
+          REQUIRE(tiles_difference<Isa>(a, all, {{m, m + tokens, 0, a.w.panels()}}) == "");
         }
       }
     }
@@ -58,6 +57,35 @@ void compare_groups_of_bytes() {
     REQUIRE(difference<Isa>(tern::kernel::product<tern::activations_view, Codec>{x.view(), w.view(), {}}) == "");
     REQUIRE(difference<Isa>(tern::kernel::product<tern::kernel::float_view, Codec>{reals.view(), w.view(), {}}) == "");
   }
+}
+
+/// Levels and codes that fill int16 sums: all levels the largest, the least, and taking turns, against all codes -128 or 127.
+/// Rows differ, so that a full sum stands beside empty ones.
+template <class Isa, class Codec>
+void compare_full_sums(const Codec& codec, int lowest, int highest, std::size_t inputs) {
+  tern::quantized_matrix q(1, 19, inputs, tern::per_channel);
+  q.scales.assign(q.rows, 1.0f);
+  for (std::size_t n = 0; n < q.rows; ++n)
+    for (std::size_t k = 0; k < inputs; ++k) {
+      const bool high = n % 3 == 0 || (n % 3 == 1 && k % 8 < 4);
+      q.code_row(0, n)[k] = static_cast<std::int8_t>(high ? highest : lowest);
+    }
+  const tern::packed_matrix<Codec> w(q, {}, codec);
+  for (const std::size_t tokens : sizes{1, 7}) {
+    for (const int code : {-128, 127}) {
+      const auto x = activations(tokens, inputs, [&](std::size_t, std::size_t) { return code; });
+      tern::kernel::product<tern::activations_view, Codec> a{x.view(), w.view(), {}};
+      a.y.type = output_type::int32;
+      INFO(Codec::name() << " levels " << lowest << " .. " << highest << ", codes " << code << ", K " << inputs
+                         << ", M " << tokens);
+      REQUIRE(difference<Isa>(a) == "");
+    }
+  }
+}
+
+template <class Isa, class... Codecs>
+void compare_full_sums_of(const tern::trit_code& code, tern::type_list<Codecs...>) {
+  (compare_full_sums<Isa>(Codecs(code), -code.largest(), code.largest(), 523), ...);
 }
 
 template <class Isa, class... Codecs>
@@ -106,7 +134,7 @@ TEMPLATE_LIST_TEST_CASE("all byte values are legal and no sum overflows", "[kern
   compare_bytes<TestType, tern::b3>({1, 79, 80, 96, 161, 168, 172, 240, 252, 256, 260, 500, 512, 516, 1280});
   compare_bytes<TestType, tern::i8>({1, 79, 256, 516});
   // Codecs of looked-up levels, from either end of what a table may span: the largest offset that AVX2 sums over 8 quads in
-  // int16, 15, and what it widens after two, 63; then the smallest and the largest plane codes.
+  // int16, 15, and what it widens after two, 63; then the smallest and the largest plane codes. See also the next test.
   for (const int span : {15, 63}) {
     for (const int least : {-span, 0}) {
       std::int8_t table[16] = {};
@@ -121,6 +149,32 @@ TEMPLATE_LIST_TEST_CASE("all byte values are legal and no sum overflows", "[kern
   compare_bytes<TestType>({1, 79, 516}, tern::b3x2(tern::trit_code{{17, 14}}));
   compare_bytes<TestType>({1, 79, 516}, tern::b3x3(tern::trit_code{{16, 11, 4}}));
   compare_groups<TestType>(tern::codecs{});
+}
+
+TEMPLATE_LIST_TEST_CASE("sums in int16 are full and do not overflow", "[kernel]", tern::isa::all) {
+  TERN_REQUIRE_ISA(TestType);
+  // How many products int16 takes depends on the span of the levels. Three strips of the least span: 63 blocks of 8 inputs.
+  for (int span = 0; span <= tern::n4::largest_span; ++span) {
+    for (const int least : {-span, -span / 2, 0}) {
+      std::int8_t table[16] = {};
+      table[3] = static_cast<std::int8_t>(least);
+      table[12] = static_cast<std::int8_t>(least + span);
+      compare_full_sums<TestType>(tern::n4::from_state(table), least, least + span, span < 8 ? 1515 : 523);
+    }
+  }
+  for (const tern::trit_code& code : tern::trit_codes_of_2)
+    compare_full_sums_of<TestType>(code, tern::type_list<tern::n4, tern::b3x2>{});
+  for (const tern::trit_code& code : tern::trit_codes_of_3)
+    compare_full_sums_of<TestType>(code, tern::type_list<tern::n6, tern::b3x3>{});
+  // Every other span that a plane code has: twice the largest level.
+  for (int c = 2; c <= 30; ++c) {
+    const tern::trit_code code{{static_cast<std::int8_t>(c), 1}};
+    if (code.valid()) compare_full_sums_of<TestType>(code, tern::type_list<tern::n4, tern::b3x2>{});
+  }
+  for (int c = 2; c <= 24; ++c) {
+    const tern::trit_code code{{static_cast<std::int8_t>(c), 5, 2}};
+    if (code.valid()) compare_full_sums_of<TestType>(code, tern::type_list<tern::n6, tern::b3x3>{});
+  }
 }
 
 TEMPLATE_LIST_TEST_CASE("the deepest products are exact", "[kernel]", tern::isa::all) {

@@ -223,6 +223,20 @@ std::string difference(const tern::kernel::product<X, Codec>& a) {
   return computed<Isa>(a).difference(reference(a));
 }
 
+/// Runs tiles into a fresh canvas, which must then hold that part of the whole result and canaries everywhere else.
+template <class Isa, class X, tern::codec Codec>
+std::string tiles_difference(tern::kernel::product<X, Codec> a, const canvas& all,
+                             const std::vector<tern::kernel::tile>& tiles) {
+  canvas got(a.x.rows(), a.w.rows(), a.y.type), want(a.x.rows(), a.w.rows(), a.y.type);
+  a.y = got.output();
+  for (const tern::kernel::tile& t : tiles) {
+    tern::kernel::run_tile(Isa{}, a, t);
+    want.copy(all, t.token_begin, t.token_end, t.panel_begin * tern::panel_rows,
+              tern::detail::lesser(t.panel_end * tern::panel_rows, a.w.rows()));
+  }
+  return got.difference(want);
+}
+
 /// Weights in a drawn codec.
 template <tern::codec Codec>
 tern::packed_matrix<Codec> draw_packed(dice& d, const facts& f, const tern::pack_options& options) {

@@ -9,20 +9,6 @@ using namespace tern_test;
 
 namespace {
 
-/// Runs tiles into a fresh canvas, which must then hold that part of the whole result and canaries everywhere else.
-template <class Isa, class X, class Codec>
-std::string tiles_difference(tern::kernel::product<X, Codec> a, const canvas& all,
-                             const std::vector<tern::kernel::tile>& tiles) {
-  canvas got(a.x.rows(), a.w.rows(), a.y.type), want(a.x.rows(), a.w.rows(), a.y.type);
-  a.y = got.output();
-  for (const tern::kernel::tile& t : tiles) {
-    tern::kernel::run_tile(Isa{}, a, t);
-    want.copy(all, t.token_begin, t.token_end, t.panel_begin * tern::panel_rows,
-              std::min(t.panel_end * tern::panel_rows, a.w.rows()));
-  }
-  return got.difference(want);
-}
-
 template <class Isa, class X, class Codec>
 void check_tiles(dice& d, const tern::kernel::product<X, Codec>& a) {
   const canvas all = reference(a);
@@ -62,9 +48,87 @@ void check_codec() {
   }
 }
 
+/// Numbers of tokens up to all of them and of panels up to all, the last of which is not full, from the front and up to the
+/// end: every tile of 4, 2 and 1 tokens at the end of every kind of block, and every number of panels left of a set.
+template <class Isa, class Codec>
+void check_counts(facts f, const std::vector<std::size_t>& counts, std::size_t panels) {
+  f.tokens = counts.back();
+  f.outputs = tern::panel_rows * panels - 5;
+  dice d(f.inputs);
+  const problem<Codec> p(d, f);
+  const auto a = p.product();
+  const canvas all = reference(a);
+  INFO(Codec::name() << ": " << f.text());
+  for (const std::size_t tokens : counts) {
+    for (std::size_t n = 1; n <= panels; ++n) {
+      INFO(tokens << " tokens, " << n << " panels");
+      REQUIRE(tiles_difference<Isa>(a, all, {{0, tokens, 0, n}}) == "");
+      REQUIRE(tiles_difference<Isa>(a, all, {{f.tokens - tokens, f.tokens, panels - n, panels}}) == "");
+    }
+  }
+}
+
+/// A few tokens with all remainders of several sets of panels, where they are cheap, then many tokens with those of one set.
+template <class Isa, class Codec>
+void check_counts(const facts& f) {
+  check_counts<Isa, Codec>(f, {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17}, 9);
+  check_counts<Isa, Codec>(f, {31, 63, 64, 65, 67, 128, 129}, 4);
+}
+
+/// Runs and where they end: around blocks, prefix sums and decoded chunks of 128 and 256 inputs (120 and 240 of base 3), as
+/// the whole depth and as groups that are shorter than a chunk, longer, and no divisor of it.
+template <class Isa, class Codec>
+void check_depths() {
+  constexpr std::size_t block = tern::block_inputs<Codec>, multiple = Codec::group_multiple;
+  std::vector<std::size_t> depths{block - 1, block, block + 1};
+  for (const std::size_t chunk : sizes{120, 128, 240, 256, 360, 384, 480, 512, 768})
+    depths.insert(depths.end(), {chunk - block, chunk - 1, chunk, chunk + 1, chunk + block});
+  for (const std::size_t tokens : sizes{1, 3, 17}) {
+    facts f{.tokens = tokens, .outputs = 17, .planes = 2};
+    for (const std::size_t depth : depths) {
+      dice d(depth);
+      f.inputs = depth;
+      f.granularity = tern::per_channel;
+      INFO(Codec::name() << ": " << f.text());
+      REQUIRE(difference<Isa>(problem<Codec>(d, f).product()) == "");
+    }
+    for (const std::size_t of_multiple : sizes{1, 5, 6, 7, 8, 9, 11, 12, 13, 15, 16, 17, 24, 31}) {
+      dice d(of_multiple);
+      f.inputs = 2 * of_multiple * multiple + d.below(of_multiple * multiple);
+      f.granularity = tern::per_group(of_multiple * multiple);
+      f.x_zeros = of_multiple % 3 == 0;
+      f.w_zeros = of_multiple % 2 == 0;
+      INFO(Codec::name() << ": " << f.text());
+      REQUIRE(difference<Isa>(problem<Codec>(d, f).product()) == "");
+    }
+  }
+}
+
 template <class Isa, class... Codecs>
 void check_codecs(tern::type_list<Codecs...>) {
   (check_codec<Isa, Codecs>(), ...);
+}
+
+template <class Isa, class... Codecs>
+void check_edges(tern::type_list<Codecs...>) {
+  // One run that is one chunk; one of several; several of several; with zero points and 16 bits a number.
+  (check_counts<Isa, Codecs>({.inputs = 91}), ...);
+  (check_counts<Isa, Codecs>({.inputs = 333, .output = output_type::int32}), ...);
+  (check_counts<Isa, Codecs>({.inputs = 330,
+                              .granularity = tern::per_group(4 * Codecs::group_multiple),
+                              .scales = tern::scale_type::float16,
+                              .planes = 2,
+                              .bias = true,
+                              .output = output_type::float16}),
+   ...);
+  (check_counts<Isa, Codecs>({.inputs = 170,
+                              .granularity = tern::per_group(9 * Codecs::group_multiple),
+                              .scales = tern::scale_type::bfloat16,
+                              .x_zeros = true,
+                              .w_zeros = true,
+                              .output = output_type::bfloat16}),
+   ...);
+  (check_depths<Isa, Codecs>(), ...);
 }
 
 }  // namespace
@@ -72,4 +136,9 @@ void check_codecs(tern::type_list<Codecs...>) {
 TEMPLATE_LIST_TEST_CASE("a tile writes its part of y and nothing else", "[kernel]", tern::isa::all) {
   TERN_REQUIRE_ISA(TestType);
   check_codecs<TestType>(tern::codecs{});
+}
+
+TEMPLATE_LIST_TEST_CASE("every number of tokens and panels and every end of a run", "[kernel]", tern::isa::all) {
+  TERN_REQUIRE_ISA(TestType);
+  check_edges<TestType>(tern::codecs{});
 }
