@@ -4,12 +4,14 @@
 
 #include <bit>  // std::bit_cast
 #include <concepts>
+#include <cstring>
 #include <span>
 #include <type_traits>
 #include <utility>  // std::exchange
 #include <vector>
 
 #include <tern/error.hpp>
+#include <tern/memory.hpp>
 
 namespace tern::inline v0_1 {
 
@@ -145,41 +147,45 @@ TERN_INLINE constexpr matrix_view<T> batch(T* data, std::initializer_list<std::s
   return batch(data, std::span(shape.begin(), shape.size()));
 }
 
-/// The plainest owner of a row-major matrix, for those who bring none of their own. Elements start at zero.
+/// The plainest owner of a row-major matrix, for those who bring none of their own. Elements start at zero, aligned to 64.
 template <class T>
 class matrix {
+  static_assert(std::is_trivially_copyable_v<T>, "a matrix is of numbers");
+
  public:
   using element_type = T;
 
   TERN_INLINE matrix() = default;
   TERN_INLINE matrix(std::size_t rows, std::size_t cols)
-      : rows_(rows), cols_(cols), data_(detail::checked_product(rows, cols)) {}
-  TERN_INLINE matrix(std::size_t rows, std::size_t cols, std::vector<T> elements)
-      : rows_(rows), cols_(cols), data_(std::move(elements)) {
-    if (data_.size() != detail::checked_product(rows, cols))
-      detail::fail<shape_error>({"matrix: ", rows, "x", cols, " needs ", rows * cols, " elements, not ", data_.size()});
+      : rows_(rows), cols_(cols), storage_(detail::checked_product(detail::checked_product(rows, cols), sizeof(T))) {}
+  TERN_INLINE matrix(std::size_t rows, std::size_t cols, const std::vector<T>& elements) : rows_(rows), cols_(cols) {
+    if (elements.size() != detail::checked_product(rows, cols))
+      detail::fail<shape_error>(
+          {"matrix: ", rows, "x", cols, " needs ", rows * cols, " elements, not ", elements.size()});
+    storage_ = aligned_bytes(elements.size() * sizeof(T));
+    if (!elements.empty()) std::memcpy(data(), elements.data(), elements.size() * sizeof(T));
   }
 
   TERN_INLINE matrix(const matrix&) = default;
   TERN_INLINE ~matrix() = default;
   /// What was moved from is empty.
   TERN_INLINE matrix(matrix&& other) noexcept
-      : rows_(std::exchange(other.rows_, 0)), cols_(std::exchange(other.cols_, 0)), data_(std::move(other.data_)) {}
+      : rows_(std::exchange(other.rows_, 0)), cols_(std::exchange(other.cols_, 0)), storage_(std::move(other.storage_)) {}
   TERN_INLINE matrix& operator=(matrix other) noexcept {
     rows_ = other.rows_;
     cols_ = other.cols_;
-    data_.swap(other.data_);
+    std::swap(storage_, other.storage_);
     return *this;
   }
 
   std::size_t rows() const { return rows_; }
   std::size_t cols() const { return cols_; }
-  T* data() { return data_.data(); }
-  const T* data() const { return data_.data(); }
-  T& operator()(std::size_t r, std::size_t c) { return data_[r * cols_ + c]; }
-  const T& operator()(std::size_t r, std::size_t c) const { return data_[r * cols_ + c]; }
-  T* row(std::size_t r) { return data_.data() + r * cols_; }
-  const T* row(std::size_t r) const { return data_.data() + r * cols_; }
+  T* data() { return reinterpret_cast<T*>(storage_.data()); }
+  const T* data() const { return reinterpret_cast<const T*>(storage_.data()); }
+  T& operator()(std::size_t r, std::size_t c) { return data()[r * cols_ + c]; }
+  const T& operator()(std::size_t r, std::size_t c) const { return data()[r * cols_ + c]; }
+  T* row(std::size_t r) { return data() + r * cols_; }
+  const T* row(std::size_t r) const { return data() + r * cols_; }
   TERN_INLINE matrix_view<T> view() { return {data(), rows_, cols_}; }
   TERN_INLINE matrix_view<const T> view() const { return {data(), rows_, cols_}; }
   TERN_INLINE operator matrix_view<T>() { return view(); }
@@ -188,7 +194,7 @@ class matrix {
  private:
   std::size_t rows_ = 0;
   std::size_t cols_ = 0;
-  std::vector<T> data_;
+  aligned_bytes storage_;
 };
 
 /// How tern reads and writes a matrix type M that is not its own. To specialise:

@@ -273,6 +273,7 @@ TERN_INLINE void prefetch_outputs(const ending& e) {
       const float* const y = e.y.at<float>(e.tokens[t / 2] + row, e.column(0));
       __builtin_prefetch(y, 1);
       __builtin_prefetch(y + panel_rows * (e.panels - 1), 1);
+      __builtin_prefetch(y + panel_rows * e.panels - 1, 1);  // rows of y need not begin at a line
     }
 }
 
