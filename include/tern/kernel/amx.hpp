@@ -39,6 +39,8 @@ inline constexpr std::size_t stride_steps = 2;
 /// which has 2 MiB.
 inline constexpr std::size_t part_tokens = 256;
 inline constexpr std::size_t part_bytes = std::size_t{5} << 18;
+/// Results of one call that a cache would keep; more than that are written past the caches, which saves reading their lines.
+inline constexpr std::size_t kept_bytes = std::size_t{2} << 20;
 
 /// What is decoded at once of two panels (of the last one alone where they are odd): some blocks of one run, or whole
 /// runs of equal size.
@@ -143,7 +145,10 @@ void multiply_by_tiles(const product<activations_view, Codec>& a, const tile& t)
   sum_square sums[2][fold_runs];  // of the runs before and of these
   run_terms terms[2][chunk_quads / tile_quads];
   decoding<Codec> next{avx512vnni::decoder<Codec>(a.w.get_codec())};
-  ending e{&a.x, a.bias, a.y, a.w.rows(), a.x.has_zeros() || a.w.has_zeros()};
+  const std::size_t y_bytes =
+      (t.token_end - t.token_begin) * (t.panel_end - t.panel_begin) * panel_rows * sizeof(float);
+  const bool whole_lines = reinterpret_cast<std::uintptr_t>(a.y.data) % 64 == 0 && a.y.row_stride % panel_rows == 0;
+  ending e{&a.x, a.bias, a.y, a.w.rows(), a.x.has_zeros() || a.w.has_zeros(), whole_lines && y_bytes > kept_bytes};
   const configuration_guard guard;
 
   const std::size_t x_stride = a.x.row_stride(), all = t.token_end - t.token_begin;
@@ -209,6 +214,7 @@ void multiply_by_tiles(const product<activations_view, Codec>& a, const tile& t)
     store_sums<0>(*before), store_sums<1>(*before), store_sums<2>(*before), store_sums<3>(*before);
     end_tiles(e, e.tiles);
   }
+  if (e.y_passes_caches) _mm_sfence();  // before other threads are told
 }
 
 }  // namespace tern::inline v0_1::kernel::inline TERN_TU::amx

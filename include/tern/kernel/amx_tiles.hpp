@@ -189,6 +189,7 @@ struct ending {
   output y;
   std::size_t outputs;
   bool has_zeros;
+  bool y_passes_caches;  // whole lines of float, more than a cache would keep
   std::size_t panel = 0, panels = 0, runs = 0;
   bool first = false, last = false;  // runs of the panels
   std::size_t tokens[2] = {};        // the first of each 16
@@ -237,7 +238,11 @@ TERN_NOINLINE void fold(const ending& e, std::size_t t) {
     floats value = {_mm512_maskz_loadu_ps(earlier_runs, r)};
     TERN_UNROLL for (std::size_t j = 0; j < Runs; ++j) value =
         fma(to_floats(load(sums + j * (sizeof(sum_square) / sizeof *sums))), scales[j], value);
-    store(out, Direct ? fma(value, broadcast(scale_x[m]), bias) : value);
+    if (Direct) value = fma(value, broadcast(scale_x[m]), bias);
+    if (Direct && e.y_passes_caches)
+      _mm512_stream_ps(out, value.v);
+    else
+      store(out, value);
     sums += panel_rows, r += panel_rows, out += out_stride;
   }
 }
@@ -267,7 +272,7 @@ TERN_NOINLINE inline void end_tiles(ending& e, std::size_t count) {
 }
 /// Asks for the lines of y that end_tiles will write a square later. Always inline: g++ drops calls that only prefetch.
 TERN_INLINE void prefetch_outputs(const ending& e) {
-  if (!e.direct(0)) return;
+  if (!e.direct(0) || e.y_passes_caches) return;
   for (std::size_t t = 0; t < e.tiles; t += 2)
     for (std::size_t row = 0; row < tile_rows; ++row) {
       const float* const y = e.y.at<float>(e.tokens[t / 2] + row, e.column(0));
