@@ -170,7 +170,9 @@ class matrix {
   TERN_INLINE ~matrix() = default;
   /// What was moved from is empty.
   TERN_INLINE matrix(matrix&& other) noexcept
-      : rows_(std::exchange(other.rows_, 0)), cols_(std::exchange(other.cols_, 0)), storage_(std::move(other.storage_)) {}
+      : rows_(std::exchange(other.rows_, 0)),
+        cols_(std::exchange(other.cols_, 0)),
+        storage_(std::move(other.storage_)) {}
   TERN_INLINE matrix& operator=(matrix other) noexcept {
     rows_ = other.rows_;
     cols_ = other.cols_;
