@@ -54,22 +54,19 @@ void for_each_error(F&& f) {
     return relative_error(w, tern::int4_matrix(tern::quantize_mse(w, tern::per_group(128), {.bits = 4}),
                                                {.scales = tern::scale_type::float16}));
   });
-  f(of + "i2_channel", [] {
-    const auto w = gaussian_weights();
-    return relative_error(w, tern::ternary_matrix<tern::i2>(tern::quantize_absmean(w, tern::per_channel)));
-  });
-  f(of + "i2_channel/trained", [] {
-    const auto q = tern::quantize_absmean(gaussian_weights(), tern::per_channel);
-    return relative_error(tern::dequantize(q), tern::ternary_matrix<tern::i2>(q));
-  });
-  f(of + "b3_channel", [] {
-    const auto w = gaussian_weights();
-    return relative_error(w, tern::ternary_matrix<tern::b3>(tern::quantize_absmean(w, tern::per_channel)));
-  });
-  f(of + "b3_channel/trained", [] {
-    const auto q = tern::quantize_absmean(gaussian_weights(), tern::per_channel);
-    return relative_error(tern::dequantize(q), tern::ternary_matrix<tern::b3>(q));
-  });
+  const auto ternary = [&]<class Codec>(Codec) {
+    const std::string name = of + std::string(Codec::name()) + "_channel";
+    f(name, [] {
+      const auto w = gaussian_weights();
+      return relative_error(w, tern::ternary_matrix<Codec>(tern::quantize_absmean(w, tern::per_channel)));
+    });
+    f(name + "/trained", [] {
+      const auto q = tern::quantize_absmean(gaussian_weights(), tern::per_channel);
+      return relative_error(tern::dequantize(q), tern::ternary_matrix<Codec>(q));
+    });
+  };
+  ternary(tern::i2());
+  ternary(tern::b3());
   f(of + "n4-code32_channel", [] {
     const auto w = gaussian_weights();
     return relative_error(w, tern::trit_code_matrix<tern::n4>(tern::quantize_trit_code(w, {.code = {{3, 2}}})));

@@ -164,8 +164,6 @@ TERN_NOINLINE void dot_tile_unsigned(std::size_t steps, const std::uint8_t* oper
   }
 }
 
-/// Tokens of one tile.
-inline constexpr std::size_t tile_tokens = 4;
 /// Panels that are taken together, strip by strip, and those whose sums the registers hold at once.
 inline constexpr std::size_t streams = 4;
 inline constexpr std::size_t tile_panels = 1;

@@ -96,7 +96,6 @@ TERN_INLINE __m512i load_table(const std::uint8_t* at) { return _mm512_broadcast
 /// Panels that are taken together, all of them at once by the loops below.
 inline constexpr std::size_t streams = 4;
 inline constexpr std::size_t tile_panels = streams;
-inline constexpr std::size_t tile_tokens = 4;
 
 // Assembly, because g++ 12 copies the sum before each intrinsic and then spills: 16 sums cost a fifth of the speed.
 /// sum + the products of 16 rows x 4 unsigned weights by a quad, in every lane the same: loaded before, or by the instruction.

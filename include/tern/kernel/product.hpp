@@ -65,6 +65,8 @@ struct run_span {
 
 /// Tokens that share one decoding of weights: their sums and those of a few panels stay in the first two levels of cache.
 inline constexpr std::size_t token_block = 64;
+/// Tokens of the largest tile: what the registers of every instruction set hold with its panels.
+inline constexpr std::size_t tile_tokens = 4;
 /// Operand quads of a panel that are decoded at once: 4 KiB of bytes, which stay in the first-level cache while tokens pass.
 inline constexpr std::size_t chunk_quads = 64;
 /// The same for a few tokens, whose products are not many enough to hide so many weights on their way from memory.

@@ -74,7 +74,6 @@ TERN_INLINE std::int32_t sum_of(const ints& a) {
 
 inline constexpr std::size_t streams = 1;
 inline constexpr std::size_t tile_panels = 1;
-inline constexpr std::size_t tile_tokens = 4;
 
 template <codec Codec>
 struct decoder {
