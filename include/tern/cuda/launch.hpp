@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+/// How work is put on a stream.
+#pragma once
+
+#include <tern/cuda/error.hpp>
+
+namespace tern::inline v0_1::cuda {
+
+/// Where a function puts its kernels, and how they follow what is there.
+///
+/// With overlap, a kernel starts while the one before it on the stream still runs (programmatic dependent launch, sm_90 and
+/// newer; without effect in code for older devices). It reads its *weights* at once and waits with everything else, so weights, scales and bias must not
+/// be written by the kernel just before; x and y may. Captured into a graph, the edges stay programmatic.
+struct launch {
+  cudaStream_t stream = nullptr;
+  bool overlap = false;
+};
+
+}  // namespace tern::inline v0_1::cuda
+
+namespace tern::inline v0_1::detail::inline TERN_TU {
+
+/// Whether the code of a kernel that will run on this device waits for the kernel before it, as overlap needs: it was compiled
+/// for sm_90 or newer.
+inline bool waits_for_predecessor(const void* kernel) {
+  cudaFuncAttributes attributes{};
+  check_cuda(cudaFuncGetAttributes(&attributes, kernel), "cudaFuncGetAttributes");
+  return attributes.ptxVersion >= 90;
+}
+
+/// Puts kernel<<<blocks, threads, shared_bytes>>>(args) on the stream.
+template <class Args>
+void launch_kernel(void (*kernel)(Args), std::size_t blocks, unsigned threads, std::size_t shared_bytes,
+                   const cuda::launch& how, const Args& args, const char* name) {
+  if (blocks > 0x7fffffffu) fail<range_error>({name, ": ", blocks, " blocks of threads are more than a grid holds"});
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(blocks));
+  config.blockDim = dim3(threads);
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = how.stream;
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &overlap;
+  config.numAttrs = how.overlap && waits_for_predecessor(reinterpret_cast<const void*>(kernel)) ? 1 : 0;
+  check_cuda(cudaLaunchKernelEx(&config, kernel, args), name);
+}
+
+}  // namespace tern::inline v0_1::detail::inline TERN_TU

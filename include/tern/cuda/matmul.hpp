@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+/// Products of quantised operands on the device.
+#pragma once
+
+#include <tern/cuda/device/product.hpp>
+#include <tern/cuda/device_activations.hpp>
+#include <tern/cuda/device_matrix.hpp>
+#include <tern/cuda/launch.hpp>
+
+namespace tern::inline v0_1::detail::inline TERN_TU {
+
+template <codec Codec>
+void check_product(const cuda::device_activations_view& x, const cuda::device_matrix_view<Codec>& w, std::size_t y_rows,
+                   std::size_t y_cols, bool int32_output, std::span<const float> bias) {
+  if (x.cols() != w.cols())
+    fail<shape_error>({"cuda::matmul: x is ", x.rows(), "x", x.cols(), " but w is ", w.rows(), "x", w.cols(),
+                       "; the depths must agree"});
+  if (y_rows != x.rows() || y_cols != w.rows())
+    fail<shape_error>({"cuda::matmul: y is ", y_rows, "x", y_cols, " but x W^T is ", x.rows(), "x", w.rows()});
+  if (!bias.empty() && bias.size() != w.rows())
+    fail<shape_error>({"cuda::matmul: ", bias.size(), " biases for ", w.rows(), " outputs"});
+  const packed_view<Codec>& layout = w.layout();
+  if (int32_output && (layout.planes() * layout.groups() != 1 || !bias.empty()))
+    fail<shape_error>({"cuda::matmul: int32 output needs one plane, one group and no bias; w has ", layout.planes(),
+                       " planes of ", layout.groups(), " groups"});
+  const std::size_t most = max_inputs(x.has_zeros(), layout.has_zeros());
+  if (w.cols() > most) fail<range_error>({"cuda::matmul: ", w.cols(), " inputs could overflow int32; at most ", most});
+  if (x.has_zeros() && !layout.has_sums())
+    fail<shape_error>({"cuda::matmul: x has zero points, so w needs sums of its levels: pack it with {.sums = true}"});
+  if (x.rows() > 0x7fffffffu || w.rows() > 0x7fffffffu)
+    fail<range_error>({"cuda::matmul: ", x.rows(), " tokens by ", w.rows(), " outputs; at most 2^31 - 1 of each"});
+}
+
+template <codec Codec>
+cuda::device::product<Codec> device_product(const cuda::device_activations_view& x, const packed_view<Codec>& w) {
+  const auto u32 = [](std::size_t size) { return static_cast<unsigned>(size); };
+  cuda::device::product<Codec> a(w.get_codec());
+  a.codes = w.codes(0, 0);
+  a.scales = w.scales(0, 0, 0);
+  a.zeros = w.has_zeros() ? w.zeros(0, 0, 0) : nullptr;
+  a.sums = w.has_sums() ? w.sums(0, 0, 0) : nullptr;
+  a.x = x.codes();
+  a.x_scales = x.scales();
+  a.x_zeros = x.has_zeros() ? x.zeros() : nullptr;
+  a.x_stride = x.row_stride();
+  a.tokens = u32(x.rows());
+  a.inputs = u32(w.cols());
+  a.rows = u32(w.rows());
+  a.runs = u32(w.planes() * w.groups());
+  a.groups = u32(w.groups());
+  a.group_inputs = u32(lesser(w.format().granularity.group_inputs(w.cols()), w.cols()));
+  a.blocks = u32(w.blocks());
+  a.group_blocks = w.groups() == 1 ? a.blocks : u32(a.group_inputs / block_inputs<Codec>);
+  a.one_scale_row = w.format().granularity.kind == granularity::sharing::tensor;
+  a.scales_type = w.format().scales;
+  return a;
+}
+
+/// Shared memory that every device gives a block of threads without being asked.
+inline constexpr std::size_t shared_memory = 48 * 1024;
+
+template <class Atom, unsigned Loads, codec Codec>
+void multiply_on_device(cuda::device::product<Codec>& a, const cuda::launch& how) {
+  const std::size_t of_run = cuda::device::run_bytes(Atom::tokens), of_tile = cuda::device::tile_bytes(Atom::tokens);
+  static_assert(cuda::device::run_bytes(Atom::tokens) + cuda::device::tile_bytes(Atom::tokens) <= shared_memory);
+  a.window = static_cast<unsigned>(lesser<std::size_t>(a.runs, (shared_memory - of_tile) / of_run));
+  const std::size_t steps =
+      checked_product(a.runs, ceil_div(lesser(a.group_blocks, a.blocks), cuda::device::step_blocks));
+  const std::size_t warps = greater<std::size_t>(2, lesser<std::size_t>(16, ceil_div(steps, Loads)));
+  const std::size_t tiles = ceil_div(a.tokens, Atom::tokens), panels = ceil_div(a.rows, panel_rows);
+  launch_kernel(cuda::device::multiply<Atom, Loads, Codec>, checked_product(panels, tiles),
+                static_cast<unsigned>(32 * warps), a.window * of_run + of_tile, how, a, "cuda::matmul");
+}
+
+template <codec Codec>
+const cuda::device_matrix_view<Codec>& device_weights(const cuda::device_matrix_view<Codec>& w) {
+  return w;
+}
+template <codec Codec>
+const cuda::device_matrix_view<Codec>& device_weights(const cuda::device_matrix<Codec>& w) {
+  return w.view();
+}
+
+}  // namespace tern::inline v0_1::detail::inline TERN_TU
+
+namespace tern::inline v0_1::cuda::inline TERN_TU {
+
+/// Multiplies activations by packed weights on the device: Y = X W^T, the same numbers as tern::matmul, bit for bit.
+///
+/// @param x     [M x K] quantised activations: see cuda::quantize_activations
+/// @param w     [N x K] packed weights of any codec and granularity: device_matrix or its view
+/// @param y     [M x N] float, half, bfloat16, or int32 for the sums themselves; a view of device memory. Written in full,
+///              never read, must not overlap x.
+/// @param bias  [N] floats in device memory, or empty
+/// @param how   the stream, and whether to overlap with the kernel before
+///
+/// Exactness: bit-identical to the host; tested with ==. NaN outputs are NaN; their sign and payload are not promised.
+/// Overflow:  K <= max_inputs(x has zeros, w has zeros), as on the host.
+/// Cost:      one kernel. Allocates nothing, waits for nothing; may be captured into a graph.
+/// Errors:    as tern::matmul, before anything is launched; cuda_error when the kernel cannot be launched.
+template <class W, output_element Y>
+  requires requires(const W& w) { detail::device_weights(w); }
+void matmul(const device_activations_view& x, const W& w, matrix_view<Y> y, std::span<const float> bias = {},
+            const launch& how = {}) {
+  const auto& weights = detail::device_weights(w);
+  using Codec = typename W::codec_type;
+  detail::check_product(x, weights, y.rows(), y.cols(), std::same_as<Y, std::int32_t>, bias);
+  if (x.rows() == 0 || w.rows() == 0) return;
+  device::product<Codec> a = detail::device_product(x, weights.layout());
+  a.bias = bias.empty() ? nullptr : bias.data();
+  a.y = y.data();
+  a.y_stride = y.row_stride();
+  a.y_type = kernel::output_type_of<Y>;
+  if (a.tokens == 1 && a.blocks <= 32 * device::step_blocks)
+    detail::multiply_on_device<device::dp4a_atom<Codec>, 2>(a, how);
+  else if (a.tokens == 1)
+    detail::multiply_on_device<device::dp4a_atom<Codec>, 4>(a, how);
+  else if (a.tokens <= 8)
+    detail::multiply_on_device<device::mma_atom<Codec, 1>, 4>(a, how);
+  else if (a.tokens <= 16)
+    detail::multiply_on_device<device::mma_atom<Codec, 2>, 2>(a, how);
+  else
+    detail::multiply_on_device<device::mma_atom<Codec, 4>, 2>(a, how);
+}
+
+}  // namespace tern::inline v0_1::cuda::inline TERN_TU

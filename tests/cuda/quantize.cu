@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+// Activations quantised on the device == the reference, bit for bit.
+#include "device.hpp"
+
+#include <cmath>
+#include <limits>
+
+namespace {
+
+/// Quantises x [tokens x inputs] on the device, rows two elements apart and unaligned, and compares with the reference.
+template <class T>
+bool quantizer_agrees(const std::vector<float>& values, std::size_t tokens, std::size_t inputs) {
+  const std::size_t stride = inputs + 2;
+  std::vector<T> x(1 + tokens * stride);
+  for (std::size_t m = 0; m < tokens; ++m)
+    for (std::size_t k = 0; k < inputs; ++k) x[1 + m * stride + k] = T(values[m * inputs + k]);
+
+  const tern::cuda::device_bytes on_x = tern_test::to_device(x);
+  const tern::cuda::device_bytes storage(tern::cuda::device_activations_view::storage_bytes(tokens, inputs) + 64);
+  tern_test::check(cudaMemset(storage.data(), 0xa5, storage.size()));
+  const tern::cuda::device_activations_view q(storage, tokens, inputs);
+  tern::cuda::quantize_activations(tern::matrix_view<const T>(on_x.as<T>(sizeof(T)), tokens, inputs, stride), q);
+  const std::vector<std::byte> result = tern_test::to_host(storage);
+
+  std::vector<std::byte> expected(storage.size(), std::byte{0xa5});
+  auto* const codes = reinterpret_cast<std::int8_t*>(expected.data());
+  std::vector<float> row(inputs);
+  for (std::size_t m = 0; m < tokens; ++m) {
+    for (std::size_t k = 0; k < inputs; ++k) row[k] = static_cast<float>(x[1 + m * stride + k]);
+    std::fill_n(codes + m * q.row_stride(), q.row_stride(), std::int8_t{0});
+    float scale = tern::kernel::reference::quantize_row(row.data(), inputs, codes + m * q.row_stride());
+    if (scale < 0) {
+      std::fill_n(codes + m * q.row_stride(), inputs, std::int8_t{0});
+      scale = std::bit_cast<float>(0x7fc00000u);
+    }
+    std::memcpy(expected.data() + tokens * q.row_stride() + m * sizeof(float), &scale, sizeof scale);
+  }
+  return result == expected;
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("cuda quantizer equals the reference", "[cuda]", float, tern::half, tern::bfloat16) {
+  tern_test::require_device();
+  std::mt19937 random(1);
+  for (const std::size_t inputs : {1, 3, 4, 5, 31, 64, 65, 127, 1000, 2560, 4097, 20000})
+    for (const std::size_t tokens : {1, 2, 5}) {
+      std::vector<float> values(tokens * inputs);
+      std::normal_distribution<float> normal(0, 0.01f);
+      for (float& value : values) value = normal(random);
+      CAPTURE(inputs, tokens);
+      CHECK(quantizer_agrees<TestType>(values, tokens, inputs));
+    }
+}
+
+TEST_CASE("cuda quantizer on arbitrary bit patterns", "[cuda]") {
+  tern_test::require_device();
+  std::mt19937 random(2);
+  std::vector<float> values(300 * 129);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    // Each row has an exponent of its own, from subnormal rows to the largest finite ones; every 50th row is not finite.
+    const std::uint32_t row = static_cast<std::uint32_t>(i / 129), exponent = row * 254 / 299;
+    const auto bits_of_draw = static_cast<std::uint32_t>(random());
+    std::uint32_t bits = (bits_of_draw & 0x807fffffu) | (exponent > 3 ? exponent - (bits_of_draw & 3u) : exponent)
+                                                            << 23;
+    if (row % 50 == 49 && i % 129 == row % 129) bits = row % 100 == 49 ? 0xff800000u : 0x7fa00001u;
+    values[i] = std::bit_cast<float>(bits);
+  }
+  CHECK(quantizer_agrees<float>(values, 300, 129));
+}
+
+TEST_CASE("cuda quantizer rounds ties to even and treats tiny rows as zero", "[cuda]") {
+  tern_test::require_device();
+  std::vector<float> ties;
+  for (int i = -254; i <= 254; ++i) ties.push_back(static_cast<float>(i) * 0.5f);  // scale 1
+  CHECK(quantizer_agrees<float>(ties, 1, ties.size()));
+  CHECK(quantizer_agrees<float>({0x1p-100f, 0x1p-101f, 0, -0.0f}, 1, 4));
+  CHECK(quantizer_agrees<float>({std::nextafter(0x1p-100f, 0.0f), 0x1p-101f, 0, -0.0f}, 1, 4));
+  CHECK(quantizer_agrees<float>({}, 3, 0));
+}
+
+TEST_CASE("cuda quantizer takes every half", "[cuda]") {
+  tern_test::require_device();
+  std::vector<float> values;
+  for (std::uint32_t bits = 0; bits < 65536; ++bits) {
+    const float value = tern::detail::half_to_float(static_cast<std::uint16_t>(bits));
+    if (std::isfinite(value)) values.push_back(value);
+  }
+  CHECK(quantizer_agrees<tern::half>(values, values.size() / 64, 64));
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+// Streams, overlap and graphs: the same bits every time.
+#include "device.hpp"
+
+#include <thread>
+
+namespace {
+
+/// Quantise, multiply, quantise, multiply: a chain in which each kernel reads what the one before wrote.
+struct chain {
+  static constexpr std::size_t width = 512;
+
+  explicit chain(std::size_t tokens_, unsigned seed) : tokens(tokens_), random(seed) {
+    for (int i = 0; i < 2; ++i)
+      host.push_back(tern_test::draw_weights<tern::i2>(width, width, 1, tern::per_group(128), tern::scale_type::float32,
+                                                       false, false, {}, random));
+    for (const auto& w : host) weights.emplace_back(w);
+    x.resize(tokens * width);
+    std::normal_distribution<float> normal;
+    for (float& value : x) value = normal(random);
+    on_x = tern_test::to_device(x);
+    middle = tern::cuda::device_bytes(tokens * width * sizeof(float));
+    y = tern::cuda::device_bytes(tokens * width * sizeof(float));
+    codes = tern::cuda::device_activations(tokens, width);
+  }
+
+  void run(const tern::cuda::launch& how) {
+    const auto view = [&](const tern::cuda::device_bytes& bytes) {
+      return tern::matrix_view<float>(bytes.as<float>(), tokens, width);
+    };
+    tern::cuda::quantize_activations(view(on_x), codes, how);
+    tern::cuda::matmul(codes, weights[0], view(middle), {}, how);
+    tern::cuda::quantize_activations(view(middle), codes, how);
+    tern::cuda::matmul(codes, weights[1], view(y), {}, how);
+  }
+
+  std::vector<std::byte> expected() const {
+    tern::matrix<float> at(tokens, width);
+    std::memcpy(at.data(), x.data(), x.size() * sizeof(float));
+    for (const auto& w : host) {
+      tern::quantized_activations q(tokens, width);
+      for (std::size_t m = 0; m < tokens; ++m)
+        q.view().scale(m) = tern::kernel::reference::quantize_row(at.row(m), width, q.view().codes(m));
+      tern::matrix<float> next(tokens, width);
+      tern::kernel::reference::matmul<tern::i2>({q.view(), w.view(), next.view(), nullptr});
+      at = next;
+    }
+    std::vector<std::byte> bytes(tokens * width * sizeof(float));
+    std::memcpy(bytes.data(), at.data(), bytes.size());
+    return bytes;
+  }
+
+  void poison() {
+    for (const tern::cuda::device_bytes* bytes : {&middle, &y})
+      tern_test::check(cudaMemset(bytes->data(), 0xff, bytes->size()));
+    tern_test::check(cudaDeviceSynchronize());
+  }
+
+  std::size_t tokens;
+  std::mt19937 random;
+  std::vector<tern::packed_matrix<tern::i2>> host;
+  std::vector<tern::cuda::device_matrix<tern::i2>> weights;
+  std::vector<float> x;
+  tern::cuda::device_bytes on_x, middle, y;
+  tern::cuda::device_activations codes;
+};
+
+}  // namespace
+
+TEST_CASE("cuda chains give the same bits on every repetition", "[cuda]") {
+  tern_test::require_device();
+  cudaStream_t stream = nullptr;
+  tern_test::check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  for (const std::size_t tokens : {1, 5, 16, 40}) {
+    chain c(tokens, static_cast<unsigned>(tokens));
+    const std::vector<std::byte> expected = c.expected();
+    for (const bool overlap : {false, true})
+      for (int repetition = 0; repetition < 20; ++repetition) {
+        c.poison();
+        c.run({stream, overlap});
+        tern_test::check(cudaStreamSynchronize(stream));
+        CAPTURE(tokens, overlap, repetition);
+        REQUIRE(tern_test::to_host(c.y) == expected);
+      }
+  }
+  tern_test::check(cudaStreamDestroy(stream));
+}
+
+TEST_CASE("cuda chains under a graph", "[cuda]") {
+  tern_test::require_device();
+  cudaStream_t stream = nullptr;
+  tern_test::check(cudaStreamCreate(&stream));
+  for (const std::size_t tokens : {1, 8, 33})
+    for (const bool overlap : {false, true}) {
+      chain c(tokens, static_cast<unsigned>(tokens) + 100);
+      const std::vector<std::byte> expected = c.expected();
+      cudaGraph_t graph = nullptr;
+      tern_test::check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));  // refuses what would synchronise
+      for (int i = 0; i < 3; ++i) c.run({stream, overlap});
+      tern_test::check(cudaStreamEndCapture(stream, &graph));
+      cudaGraphExec_t runnable = nullptr;
+      tern_test::check(cudaGraphInstantiate(&runnable, graph, 0));
+      for (int repetition = 0; repetition < 20; ++repetition) {
+        c.poison();
+        tern_test::check(cudaGraphLaunch(runnable, stream));
+        tern_test::check(cudaStreamSynchronize(stream));
+        CAPTURE(tokens, overlap, repetition);
+        REQUIRE(tern_test::to_host(c.y) == expected);
+      }
+      tern_test::check(cudaGraphExecDestroy(runnable));
+      tern_test::check(cudaGraphDestroy(graph));
+    }
+  tern_test::check(cudaStreamDestroy(stream));
+}
+
+TEST_CASE("cuda from several host threads and on every device", "[cuda]") {
+  tern_test::require_device();
+  int devices = 0;
+  tern_test::check(cudaGetDeviceCount(&devices));
+  std::vector<std::thread> threads;
+  std::vector<int> agreed(static_cast<std::size_t>(4 * devices));
+  for (std::size_t i = 0; i < agreed.size(); ++i)
+    threads.emplace_back([&agreed, i, devices] {
+      tern_test::check(cudaSetDevice(static_cast<int>(i) % devices));
+      cudaStream_t stream = nullptr;
+      tern_test::check(cudaStreamCreate(&stream));
+      chain c(1 + 3 * i, static_cast<unsigned>(i));
+      c.run({stream, true});
+      tern_test::check(cudaStreamSynchronize(stream));
+      agreed[i] = tern_test::to_host(c.y) == c.expected();
+      tern_test::check(cudaStreamDestroy(stream));
+    });
+  for (std::thread& thread : threads) thread.join();
+  for (const int each : agreed) CHECK(each == 1);
+}
