@@ -155,6 +155,9 @@ TEST_CASE("cuda products are refused for the reasons of the host's", "[cuda]") {
                            std::size_t biases) {
     const tern::cuda::device_activations x(tokens, inputs, zeros);
     const tern::cuda::device_bytes y(y_rows * y_cols * sizeof(float)), bias(biases * sizeof(float));
+    tern_test::check(
+        cudaMemset(x.view().codes(), 0, tern::cuda::device_activations_view::storage_bytes(tokens, inputs)));
+    if (biases != 0) tern_test::check(cudaMemset(bias.data(), 0, bias.size()));
     tern::cuda::matmul(x, w, tern::matrix_view<float>(y.as<float>(), y_rows, y_cols),
                        std::span<const float>(bias.as<float>(), biases));
   };

@@ -28,14 +28,19 @@ inline bool waits_for_predecessor(const void* kernel) {
   return attributes.ptxVersion >= 90;
 }
 
+struct grid {
+  std::size_t x, y = 1;
+};
+
 /// Puts kernel<<<blocks, threads, shared_bytes>>>(args) on the stream.
 template <class Args>
-void launch_kernel(void (*kernel)(Args), std::size_t blocks, unsigned threads, std::size_t shared_bytes,
+void launch_kernel(void (*kernel)(Args), const grid& blocks, std::size_t threads, std::size_t shared_bytes,
                    const cuda::launch& how, const Args& args, const char* name) {
-  if (blocks > 0x7fffffffu) fail<range_error>({name, ": ", blocks, " blocks of threads are more than a grid holds"});
+  if (blocks.x > 0x7fffffffu || blocks.y > 0xffffu)
+    fail<range_error>({name, ": ", blocks.x, " x ", blocks.y, " blocks of threads are more than a grid holds"});
   cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(blocks));
-  config.blockDim = dim3(threads);
+  config.gridDim = dim3(static_cast<unsigned>(blocks.x), static_cast<unsigned>(blocks.y));
+  config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = shared_bytes;
   config.stream = how.stream;
   cudaLaunchAttribute overlap{};

@@ -46,11 +46,12 @@ cuda::device::product<Codec> device_product(const cuda::device_activations_view&
   a.tokens = u32(x.rows());
   a.inputs = u32(w.cols());
   a.rows = u32(w.rows());
-  a.runs = u32(w.planes() * w.groups());
+  a.planes = u32(w.planes());
+  a.runs = u32(checked_product(w.planes(), w.groups()));
   a.groups = u32(w.groups());
   a.group_inputs = u32(lesser(w.format().granularity.group_inputs(w.cols()), w.cols()));
   a.blocks = u32(w.blocks());
-  a.group_blocks = w.groups() == 1 ? a.blocks : u32(a.group_inputs / block_inputs<Codec>);
+  a.group_blocks = w.groups() == 1 ? a.blocks : u32(w.format().granularity.group / block_inputs<Codec>);
   a.one_scale_row = w.format().granularity.kind == granularity::sharing::tensor;
   a.scales_type = w.format().scales;
   return a;
@@ -64,12 +65,11 @@ void multiply_on_device(cuda::device::product<Codec>& a, const cuda::launch& how
   const std::size_t of_run = cuda::device::run_bytes(Atom::tokens), of_tile = cuda::device::tile_bytes(Atom::tokens);
   static_assert(cuda::device::run_bytes(Atom::tokens) + cuda::device::tile_bytes(Atom::tokens) <= shared_memory);
   a.window = static_cast<unsigned>(lesser<std::size_t>(a.runs, (shared_memory - of_tile) / of_run));
-  const std::size_t steps =
-      checked_product(a.runs, ceil_div(lesser(a.group_blocks, a.blocks), cuda::device::step_blocks));
+  const std::size_t steps = checked_product(a.runs, ceil_div(a.group_blocks, cuda::device::step_blocks));
   const std::size_t warps = greater<std::size_t>(2, lesser<std::size_t>(16, ceil_div(steps, Loads)));
-  const std::size_t tiles = ceil_div(a.tokens, Atom::tokens), panels = ceil_div(a.rows, panel_rows);
-  launch_kernel(cuda::device::multiply<Atom, Loads, Codec>, checked_product(panels, tiles),
-                static_cast<unsigned>(32 * warps), a.window * of_run + of_tile, how, a, "cuda::matmul");
+  launch_kernel(cuda::device::multiply<Atom, Loads, Codec>,
+                {ceil_div(a.rows, panel_rows), ceil_div(a.tokens, Atom::tokens)}, 32 * warps,
+                a.window * of_run + of_tile, how, a, "cuda::matmul");
 }
 
 template <codec Codec>

@@ -27,8 +27,7 @@ void quantize_activations(matrix_view<const T> x, const device_activations_view&
   const device::quantization<T> a{x.data(),       q.codes(),      q.scales(),
                                   x.row_stride(), q.row_stride(), static_cast<unsigned>(x.cols())};
   const std::size_t threads = detail::greater<std::size_t>(32, detail::round_up(x.cols() / 4, 32));
-  detail::launch_kernel(device::quantize_rows<T>, x.rows(),
-                        static_cast<unsigned>(detail::lesser<std::size_t>(1024, threads)), 0, how, a,
+  detail::launch_kernel(device::quantize_rows<T>, {x.rows()}, detail::lesser<std::size_t>(1024, threads), 0, how, a,
                         "quantize_activations");
 }
 template <real_element T>

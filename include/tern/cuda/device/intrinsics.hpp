@@ -5,10 +5,12 @@
 /// |---------------------|-------------------------------------------------------------------------------|--------|
 /// | multiply_tile       | 16 rows x 32 inputs of int8 by 32 inputs x 8 tokens, on tensor cores          | sm_75  |
 /// | load_once           | 4, 8 or 16 bytes of weights, read through L2 only, for no other block wants them | sm_75 |
+/// | copy, copied        | 4 or 16 bytes to shared memory while the thread goes on; waits for those     | sm_80  |
 /// | start_successor     | lets the next kernel of the stream begin (programmatic dependent launch)      | sm_90  |
 /// | wait_for_predecessor | until all kernels before have finished and what they wrote can be read       | sm_90  |
 ///
-/// Where the last two do not exist, kernels are not launched to overlap (launch.hpp), and these do nothing.
+/// Below sm_80 copy is a load and a store. Where the last two do not exist, kernels are not launched to overlap (launch.hpp),
+/// and these do nothing.
 #pragma once
 
 #if !defined(__CUDACC__)
@@ -60,6 +62,25 @@ __device__ inline uint4 load_once(const uint4* at) {
                : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                : "l"(at));
   return v;
+}
+
+template <class T>
+__device__ inline void copy(T* shared, const T* global) {
+  static_assert(sizeof(T) == 4 || sizeof(T) == 16);
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  const auto to = static_cast<unsigned>(__cvta_generic_to_shared(shared));
+  if constexpr (sizeof(T) == 4)
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" : : "r"(to), "l"(global) : "memory");
+  else
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" : : "r"(to), "l"(global) : "memory");
+#else
+  *shared = *global;
+#endif
+}
+__device__ inline void copied() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
 }
 
 __device__ inline void start_successor() {

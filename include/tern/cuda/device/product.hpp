@@ -31,35 +31,40 @@ struct product {
   void* y = nullptr;
   std::size_t x_stride = 0, y_stride = 0;
   unsigned tokens = 0, inputs = 0, rows = 0;
-  unsigned runs = 0, groups = 0, group_inputs = 0;
-  unsigned blocks = 0, group_blocks = 0;  // of a plane; of a group but the last
+  unsigned planes = 1, runs = 0, groups = 0, group_inputs = 0;
+  unsigned blocks = 0, group_blocks = 0;  // of a plane; of a group, of which the last may have fewer
   unsigned window = 0;                    // runs whose sums are in shared memory together
   bool one_scale_row = false;             // per tensor
   scale_type scales_type = scale_type::float32;
   kernel::output_type y_type = kernel::output_type::float32;
 };
 
-/// Bytes of shared memory for one run's sums, and sums of x, of a tile of tokens.
-constexpr std::size_t run_bytes(std::size_t tokens) { return tokens * (sums_stride + 1) * sizeof(std::int32_t); }
-/// Bytes for the results of a tile between windows.
-constexpr std::size_t tile_bytes(std::size_t tokens) { return tokens * panel_rows * sizeof(float); }
-
-/// Where a step is: its run, and the blocks from which and up to which it takes 8.
-struct step_place {
-  unsigned run, first, end;
-  std::size_t plane;
-};
-
-template <codec Codec>
-__device__ inline step_place place_of(const product<Codec>& a, unsigned first_run, unsigned steps, unsigned step) {
-  const unsigned run = first_run + step / steps, plane = run / a.groups, group = run % a.groups;
-  const unsigned end = (group + 1) * a.group_blocks;
-  return {run, group * a.group_blocks + step % steps * step_blocks, end < a.blocks ? end : a.blocks, plane};
+/// Bytes of shared memory for a run: 16 scales, its sums and its sums of x of a tile of tokens.
+constexpr std::size_t run_bytes(std::size_t tokens) {
+  return panel_rows * sizeof(float) + tokens * (sums_stride + 1) * sizeof(std::int32_t);
+}
+/// And once: 16 biases, the tokens' scales, and the results of the tile between windows.
+constexpr std::size_t tile_bytes(std::size_t tokens) {
+  return (panel_rows + tokens + tokens * panel_rows) * sizeof(float);
 }
 
-__device__ inline float load_scale(const std::byte* scales, scale_type type, std::size_t at) {
-  if (type == scale_type::float32) return reinterpret_cast<const float*>(scales)[at];
-  const std::uint16_t bits = reinterpret_cast<const std::uint16_t*>(scales)[at];
+/// Where a step is: its run, the plane's bytes, and the blocks from which and up to which it takes 8.
+struct step_place {
+  unsigned run, plane, first, end;
+};
+
+/// @param steps  of a run, the last of which may have fewer blocks
+template <codec Codec>
+__device__ inline step_place place_of(const product<Codec>& a, unsigned first_run, unsigned steps, unsigned step) {
+  if (a.runs == 1) return {0, 0, step * step_blocks, a.blocks};
+  const unsigned run = first_run + step / steps, plane = run / a.groups, group = run % a.groups;
+  const unsigned end = (group + 1) * a.group_blocks;
+  return {run, plane, group * a.group_blocks + step % steps * step_blocks, end < a.blocks ? end : a.blocks};
+}
+
+__device__ inline float load_scale(const void* scales, scale_type type, std::size_t at) {
+  if (type == scale_type::float32) return static_cast<const float*>(scales)[at];
+  const std::uint16_t bits = static_cast<const std::uint16_t*>(scales)[at];
   return type == scale_type::float16 ? half_to_float(bits) : bfloat16_to_float(bits);
 }
 
@@ -79,40 +84,36 @@ __device__ inline std::int32_t corrected(const product<Codec>& a, std::int32_t a
 }
 
 template <codec Codec>
-__device__ inline void store(const product<Codec>& a, unsigned m, std::size_t n, float r, std::int32_t acc) {
-  const std::size_t at = m * a.y_stride + n;
-  if (a.y_type == kernel::output_type::int32) {
-    static_cast<std::int32_t*>(a.y)[at] = acc;
-    return;
-  }
-  const float value = a.bias != nullptr ? __fmaf_rn(r, a.x_scales[m], a.bias[n]) : __fmul_rn(r, a.x_scales[m]);
+__device__ inline void store(const product<Codec>& a, std::size_t at, float value, std::int32_t acc) {
+  if (a.y_type == kernel::output_type::int32) static_cast<std::int32_t*>(a.y)[at] = acc;
   if (a.y_type == kernel::output_type::float32) static_cast<float*>(a.y)[at] = value;
   if (a.y_type == kernel::output_type::float16) static_cast<std::uint16_t*>(a.y)[at] = float_to_half(value);
   if (a.y_type == kernel::output_type::bfloat16) static_cast<std::uint16_t*>(a.y)[at] = float_to_bfloat16(value);
 }
 
+/// The grid is [panels] x [tiles of tokens].
 template <class Atom, unsigned Loads, codec Codec>
 __global__ void __launch_bounds__(512) multiply(const __grid_constant__ product<Codec> a) {
-  extern __shared__ std::int32_t shared[];
-  std::int32_t* const sums = shared;                                             // [window][tokens][sums_stride]
-  std::int32_t* const sums_of_x = sums + a.window * Atom::tokens * sums_stride;  // [window][tokens]
-  float* const results = reinterpret_cast<float*>(sums_of_x + a.window * Atom::tokens);  // [tokens][16]
+  extern __shared__ uint4 shared[];
+  uint4* const scales = shared;  // [window][16]
+  std::int32_t* const sums =
+      reinterpret_cast<std::int32_t*>(scales + a.window * panel_rows / 4);            // [window][tokens][..]
+  std::int32_t* const sums_of_x = sums + a.window * Atom::tokens * sums_stride;       // [window][tokens]
+  float* const bias = reinterpret_cast<float*>(sums_of_x + a.window * Atom::tokens);  // [16]
+  float* const x_scales = bias + panel_rows;                                          // [tokens]
+  float* const results = x_scales + Atom::tokens;                                     // [tokens][16]
 
   const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-  const unsigned tiles = (a.tokens + Atom::tokens - 1) / Atom::tokens;
-  const std::size_t panel = blockIdx.x / tiles;
-  const unsigned first_token = blockIdx.x % tiles * Atom::tokens;
+  const std::size_t panel = blockIdx.x;
+  const unsigned first_token = blockIdx.y * Atom::tokens;
   const token_tile x{a.x + first_token * a.x_stride, a.x_stride, a.tokens - 1 - first_token};
   const std::size_t plane_bytes = std::size_t{a.blocks} * block_bytes<Codec>;
-  const std::uint8_t* const codes = a.codes + panel * (a.runs / a.groups) * plane_bytes;
-  const unsigned run_blocks = a.group_blocks < a.blocks ? a.group_blocks : a.blocks;
-  const unsigned steps = (run_blocks + step_blocks - 1) / step_blocks;  // of a run
+  const std::uint8_t* const codes = a.codes + panel * a.planes * plane_bytes;
+  const unsigned steps = (a.group_blocks + step_blocks - 1) / step_blocks;  // of a run
   const bool sum_x = a.zeros != nullptr;
 
   for (unsigned first_run = 0; first_run < a.runs; first_run += a.window) {
     const unsigned runs = a.runs - first_run < a.window ? a.runs - first_run : a.window;
-    for (unsigned i = threadIdx.x; i < a.window * Atom::tokens * (sums_stride + 1); i += blockDim.x) sums[i] = 0;
-
     typename Atom::weights w[Loads];
     const auto load = [&](unsigned step) {
 #pragma unroll
@@ -124,9 +125,19 @@ __global__ void __launch_bounds__(512) multiply(const __grid_constant__ product<
     };
     unsigned step = warp;
     load(step);
+    // What the epilogue will want is on its way early too.
+    const unsigned row_vectors = a.scales_type == scale_type::float32 ? 4 : 2;
+    const uint4* const first_scales = reinterpret_cast<const uint4*>(a.scales) +
+                                      (a.one_scale_row ? first_run : panel * a.runs + first_run) * row_vectors;
+    for (unsigned i = threadIdx.x; i < runs * row_vectors; i += blockDim.x) copy(scales + i, first_scales + i);
+    if (a.bias != nullptr && threadIdx.x < panel_rows && panel * panel_rows + threadIdx.x < a.rows)
+      copy(bias + threadIdx.x, a.bias + panel * panel_rows + threadIdx.x);
+    for (unsigned i = threadIdx.x; i < a.window * Atom::tokens * (sums_stride + 1); i += blockDim.x) sums[i] = 0;
     if (first_run == 0) {
       start_successor();
       wait_for_predecessor();
+      if (threadIdx.x < Atom::tokens && first_token + threadIdx.x < a.tokens)
+        copy(x_scales + threadIdx.x, a.x_scales + first_token + threadIdx.x);
     }
     __syncthreads();  // sums are zero
 
@@ -152,6 +163,7 @@ __global__ void __launch_bounds__(512) multiply(const __grid_constant__ product<
       load(step);
     }
     flush();
+    copied();
     __syncthreads();
 
     for (unsigned i = threadIdx.x; i < Atom::tokens * panel_rows; i += blockDim.x) {
@@ -161,18 +173,20 @@ __global__ void __launch_bounds__(512) multiply(const __grid_constant__ product<
       float r = first_run == 0 ? 0.0f : results[i];
       std::int32_t acc = 0;
       for (unsigned k = 0; k < runs; ++k) {
-        const unsigned at = k * Atom::tokens + token, of_run = first_run + k;
+        const unsigned at = k * Atom::tokens + token;
         acc = sums[at * sums_stride + sum_place(row)];
-        if (a.zeros != nullptr || a.x_zeros != nullptr) acc = corrected(a, acc, sums_of_x[at], m, panel, of_run, row);
-        const std::size_t scale_row = a.one_scale_row ? of_run : panel * a.runs + of_run;
-        r = __fmaf_rn(__int2float_rn(acc), load_scale(a.scales, a.scales_type, scale_row * panel_rows + row), r);
+        if (a.zeros != nullptr || a.x_zeros != nullptr)
+          acc = corrected(a, acc, sums_of_x[at], m, panel, first_run + k, row);
+        r = __fmaf_rn(__int2float_rn(acc), load_scale(scales, a.scales_type, k * panel_rows + row), r);
       }
-      if (first_run + runs == a.runs)
-        store(a, m, n, r, acc);
-      else
+      if (first_run + runs != a.runs) {
         results[i] = r;
+        continue;
+      }
+      const float scale = x_scales[token];
+      store(a, m * a.y_stride + n, a.bias != nullptr ? __fmaf_rn(r, scale, bias[row]) : __fmul_rn(r, scale), acc);
     }
-    __syncthreads();
+    if (a.runs > a.window) __syncthreads();  // before the next window's sums
   }
 }
 
