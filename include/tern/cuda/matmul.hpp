@@ -60,15 +60,18 @@ cuda::device::product<Codec> device_product(const cuda::device_activations_view&
 /// Shared memory that every device gives a block of threads without being asked.
 inline constexpr std::size_t shared_memory = 48 * 1024;
 
+/// @param most_warps  of a block; fewer where they would have nothing to do
 template <class Atom, unsigned Loads, codec Codec>
-void multiply_on_device(cuda::device::product<Codec>& a, const cuda::launch& how) {
-  const std::size_t of_run = cuda::device::run_bytes(Atom::tokens), of_tile = cuda::device::tile_bytes(Atom::tokens);
-  static_assert(cuda::device::run_bytes(Atom::tokens) + cuda::device::tile_bytes(Atom::tokens) <= shared_memory);
+void multiply_on_device(cuda::device::product<Codec>& a, std::size_t most_warps, const cuda::launch& how) {
+  namespace device = cuda::device;
+  constexpr std::size_t of_run = device::run_bytes(Atom::tokens), of_tile = device::tile_bytes(Atom::tokens);
+  static_assert(of_run + of_tile <= shared_memory);
   a.window = static_cast<unsigned>(lesser<std::size_t>(a.runs, (shared_memory - of_tile) / of_run));
-  const std::size_t steps = checked_product(a.runs, ceil_div(a.group_blocks, cuda::device::step_blocks));
-  const std::size_t warps = greater<std::size_t>(2, lesser<std::size_t>(16, ceil_div(steps, Loads)));
-  launch_kernel(cuda::device::multiply<Atom, Loads, Codec>,
-                {ceil_div(a.rows, panel_rows), ceil_div(a.tokens, Atom::tokens)}, 32 * warps,
+  const std::size_t steps = checked_product(a.runs, ceil_div(a.group_blocks, device::step_blocks));
+  const std::size_t warps = greater<std::size_t>(2, lesser(most_warps, ceil_div(steps, Loads)));
+  const auto kernel =
+      a.runs == 1 ? device::multiply<Atom, Loads, true, Codec> : device::multiply<Atom, Loads, false, Codec>;
+  launch_kernel(kernel, {ceil_div(a.rows, panel_rows), ceil_div(a.tokens, Atom::tokens)}, 32 * warps,
                 a.window * of_run + of_tile, how, a, "cuda::matmul");
 }
 
@@ -112,15 +115,15 @@ void matmul(const device_activations_view& x, const W& w, matrix_view<Y> y, std:
   a.y_stride = y.row_stride();
   a.y_type = kernel::output_type_of<Y>;
   if (a.tokens == 1 && a.blocks <= 32 * device::step_blocks)
-    detail::multiply_on_device<device::dp4a_atom<Codec>, 2>(a, how);
+    detail::multiply_on_device<device::dp4a_atom<Codec>, 2>(a, 16, how);
   else if (a.tokens == 1)
-    detail::multiply_on_device<device::dp4a_atom<Codec>, 4>(a, how);
+    detail::multiply_on_device<device::dp4a_atom<Codec>, 4>(a, 16, how);
   else if (a.tokens <= 8)
-    detail::multiply_on_device<device::mma_atom<Codec, 1>, 4>(a, how);
+    detail::multiply_on_device<device::mma_atom<Codec, 1>, 4>(a, 16, how);
   else if (a.tokens <= 16)
-    detail::multiply_on_device<device::mma_atom<Codec, 2>, 2>(a, how);
+    detail::multiply_on_device<device::mma_atom<Codec, 2>, 2>(a, 16, how);
   else
-    detail::multiply_on_device<device::mma_atom<Codec, 4>, 2>(a, how);
+    detail::multiply_on_device<device::mma_atom<Codec, 4>, 2>(a, 16, how);
 }
 
 }  // namespace tern::inline v0_1::cuda::inline TERN_TU

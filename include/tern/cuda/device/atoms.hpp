@@ -10,7 +10,8 @@
 ///              quad of block t + 4. So its fold tiles cover the step, and the activations of a token's tile are the same
 ///              quads of the same blocks, at their natural place.
 ///
-/// Blocks beyond the end of a run count as activations of 0, whatever their bytes hold.
+/// Blocks beyond the end of a run count as activations of 0, whatever their bytes hold; what is loaded for them is the run's last
+/// block, so that no load has a branch and all of them can be in flight together.
 #pragma once
 
 #include <tern/cuda/device/decoder.hpp>
@@ -59,6 +60,15 @@ __device__ inline std::int32_t dot(std::uint32_t a, std::uint32_t b, std::int32_
   return __dp4a(static_cast<std::int32_t>(a), static_cast<std::int32_t>(b), c);
 }
 
+/// Loads the quads of a block of a token, or zeros where the block is not before `end`.
+template <codec Codec>
+__device__ inline void load_block(std::uint32_t (&quads)[Codec::fold], const std::int8_t* token, unsigned block,
+                                  unsigned end) {
+  load_quads<Codec::fold>(quads, token + std::size_t{min(block, end - 1)} * block_inputs<Codec>);
+#pragma unroll
+  for (std::uint32_t& quad : quads) quad = block < end ? quad : 0;
+}
+
 /// One token, by dp4a.
 template <codec Codec>
 class dp4a_atom {
@@ -69,15 +79,19 @@ class dp4a_atom {
   struct weights {
     uint4 rows[bytes];
   };
+  struct activations {
+    std::uint32_t quads[fold];
+  };
 
-  /// Lane's part of the step that begins with block `first`, of blocks that end before `end`.
+  /// The lane's part of the step that begins with block `first`, of a run that ends before block `end`.
   __device__ static void load(weights& w, const std::uint8_t* codes, unsigned first, unsigned end, unsigned lane) {
-    const unsigned block = first + lane / 4;
-    if (block >= end) return;
+    const std::uint8_t* const block = codes + std::size_t{min(first + lane / 4, end - 1)} * block_bytes<Codec>;
 #pragma unroll
     for (unsigned v = 0; v < bytes; ++v)
-      w.rows[v] = load_once(reinterpret_cast<const uint4*>(codes + std::size_t{block} * block_bytes<Codec> +
-                                                           v * vector_bytes + 16 * (lane % 4)));
+      w.rows[v] = load_once(reinterpret_cast<const uint4*>(block + v * vector_bytes + 16 * (lane % 4)));
+  }
+  __device__ static void load(activations& x, const token_tile& tile, unsigned first, unsigned end, unsigned lane) {
+    load_block<Codec>(x.quads, tile.codes, first + lane / 4, end);
   }
 
   __device__ void clear() {
@@ -86,12 +100,7 @@ class dp4a_atom {
     sum_x_ = 0;
   }
 
-  __device__ void multiply(const decoder<Codec>& decode, const weights& w, const token_tile& x, unsigned first,
-                           unsigned end, unsigned lane, bool sum_x) {
-    const unsigned block = first + lane / 4;
-    if (block >= end) return;
-    std::uint32_t x_quads[fold];
-    load_quads<fold>(x_quads, x.codes + std::size_t{block} * block_inputs<Codec>);
+  __device__ void multiply(const decoder<Codec>& decode, const weights& w, const activations& x, bool sum_x) {
 #pragma unroll
     for (unsigned r = 0; r < 4; ++r) {
       std::uint32_t words[bytes], quads[fold];
@@ -100,11 +109,11 @@ class dp4a_atom {
         words[v] = r == 0 ? w.rows[v].x : r == 1 ? w.rows[v].y : r == 2 ? w.rows[v].z : w.rows[v].w;
       decode(words, quads);
 #pragma unroll
-      for (unsigned p = 0; p < fold; ++p) sums_[r] = dot(quads[p], x_quads[p], sums_[r]);
+      for (unsigned p = 0; p < fold; ++p) sums_[r] = dot(quads[p], x.quads[p], sums_[r]);
     }
     if (!sum_x) return;
 #pragma unroll
-    for (unsigned p = 0; p < fold; ++p) sum_x_ = dot(x_quads[p], in_each_byte, sum_x_);
+    for (unsigned p = 0; p < fold; ++p) sum_x_ = dot(x.quads[p], in_each_byte, sum_x_);
   }
 
   /// Adds the warp's sums of a run to those of the block of threads.
@@ -139,31 +148,38 @@ class mma_atom {
   struct weights {
     uint2 rows[2][bytes];
   };
+  struct activations {
+    std::uint32_t quads[Tiles][2][fold];
+  };
 
   __device__ static void load(weights& w, const std::uint8_t* codes, unsigned first, unsigned end, unsigned lane) {
 #pragma unroll
     for (unsigned h = 0; h < 2; ++h) {
-      const unsigned block = first + 4 * h + lane % 4;
+      const std::uint8_t* const block =
+          codes + std::size_t{min(first + 4 * h + lane % 4, end - 1)} * block_bytes<Codec>;
 #pragma unroll
       for (unsigned v = 0; v < bytes; ++v)
-        w.rows[h][v] = block < end
-                           ? load_once(reinterpret_cast<const uint2*>(codes + std::size_t{block} * block_bytes<Codec> +
-                                                                      v * vector_bytes + 8 * (lane / 4)))
-                           : uint2{};
+        w.rows[h][v] = load_once(reinterpret_cast<const uint2*>(block + v * vector_bytes + 8 * (lane / 4)));
     }
+  }
+  __device__ static void load(activations& x, const token_tile& tile, unsigned first, unsigned end, unsigned lane) {
+#pragma unroll
+    for (unsigned i = 0; i < Tiles; ++i)
+#pragma unroll
+      for (unsigned h = 0; h < 2; ++h)
+        load_block<Codec>(x.quads[i][h], tile.token(8 * i + lane / 4), first + 4 * h + lane % 4, end);
   }
 
   __device__ void clear() {
 #pragma unroll
-    for (unsigned tile = 0; tile < Tiles; ++tile) {
+    for (unsigned i = 0; i < Tiles; ++i) {
 #pragma unroll
-      for (std::int32_t& sum : sums_[tile]) sum = 0;
-      sum_x_[tile] = 0;
+      for (std::int32_t& sum : sums_[i]) sum = 0;
+      sum_x_[i] = 0;
     }
   }
 
-  __device__ void multiply(const decoder<Codec>& decode, const weights& w, const token_tile& x, unsigned first,
-                           unsigned end, unsigned lane, bool sum_x) {
+  __device__ void multiply(const decoder<Codec>& decode, const weights& w, const activations& x, bool sum_x) {
     std::uint32_t a[fold][4];
 #pragma unroll
     for (unsigned h = 0; h < 2; ++h)
@@ -177,36 +193,29 @@ class mma_atom {
         for (unsigned p = 0; p < fold; ++p) a[p][2 * h + r] = quads[p];
       }
 #pragma unroll
-    for (unsigned tile = 0; tile < Tiles; ++tile) {
-      const std::int8_t* const token = x.token(8 * tile + lane / 4);
-      std::uint32_t b[2][fold] = {};
+    for (unsigned i = 0; i < Tiles; ++i) {
 #pragma unroll
-      for (unsigned h = 0; h < 2; ++h) {
-        const unsigned block = first + 4 * h + lane % 4;
-        if (block < end) load_quads<fold>(b[h], token + std::size_t{block} * block_inputs<Codec>);
-      }
-#pragma unroll
-      for (unsigned p = 0; p < fold; ++p) multiply_tile(sums_[tile], a[p], {b[0][p], b[1][p]});
+      for (unsigned p = 0; p < fold; ++p) multiply_tile(sums_[i], a[p], {x.quads[i][0][p], x.quads[i][1][p]});
       if (!sum_x) continue;
 #pragma unroll
       for (unsigned p = 0; p < fold; ++p)
-        sum_x_[tile] = dot(b[0][p], in_each_byte, dot(b[1][p], in_each_byte, sum_x_[tile]));
+        sum_x_[i] = dot(x.quads[i][0][p], in_each_byte, dot(x.quads[i][1][p], in_each_byte, sum_x_[i]));
     }
   }
 
   __device__ void flush(std::int32_t* sums, std::int32_t* sums_of_x, unsigned lane, bool sum_x) const {
     const unsigned g = lane / 4, t = lane % 4;
 #pragma unroll
-    for (unsigned tile = 0; tile < Tiles; ++tile) {
+    for (unsigned i = 0; i < Tiles; ++i) {
 #pragma unroll
-      for (unsigned i = 0; i < 4; ++i)
-        atomicAdd(sums + (8 * tile + 2 * t + i % 2) * sums_stride + sum_place(2 * g + i / 2),
-                  sums_[tile][i] >> decoder<Codec>::shift);
+      for (unsigned c = 0; c < 4; ++c)
+        atomicAdd(sums + (8 * i + 2 * t + c % 2) * sums_stride + sum_place(2 * g + c / 2),
+                  sums_[i][c] >> decoder<Codec>::shift);
       if (!sum_x) continue;
-      std::int32_t of_x = sum_x_[tile];
+      std::int32_t of_x = sum_x_[i];
       of_x += __shfl_xor_sync(all_lanes, of_x, 1);
       of_x += __shfl_xor_sync(all_lanes, of_x, 2);
-      if (t == 0) atomicAdd(sums_of_x + 8 * tile + g, of_x);
+      if (t == 0) atomicAdd(sums_of_x + 8 * i + g, of_x);
     }
   }
 

@@ -53,13 +53,16 @@ struct step_place {
   unsigned run, plane, first, end;
 };
 
-/// @param steps  of a run, the last of which may have fewer blocks
-template <codec Codec>
-__device__ inline step_place place_of(const product<Codec>& a, unsigned first_run, unsigned steps, unsigned step) {
-  if (a.runs == 1) return {0, 0, step * step_blocks, a.blocks};
-  const unsigned run = first_run + step / steps, plane = run / a.groups, group = run % a.groups;
-  const unsigned end = (group + 1) * a.group_blocks;
-  return {run, plane, group * a.group_blocks + step % steps * step_blocks, end < a.blocks ? end : a.blocks};
+/// Of the steps of a window of runs. Those beyond the last have no blocks before the end.
+/// @param of_run  steps of a run, the last of which may have fewer blocks
+template <bool OneRun, codec Codec>
+__device__ inline step_place place_of(const product<Codec>& a, unsigned first_run, unsigned of_run, unsigned steps,
+                                      unsigned step) {
+  if constexpr (OneRun) return {0, 0, step * step_blocks, a.blocks};
+  const unsigned at = min(step, steps - 1);
+  const unsigned run = first_run + at / of_run, plane = run / a.groups, group = run % a.groups;
+  const unsigned end = min((group + 1) * a.group_blocks, a.blocks);
+  return {run, plane, step < steps ? group * a.group_blocks + at % of_run * step_blocks : end, end};
 }
 
 __device__ inline float load_scale(const void* scales, scale_type type, std::size_t at) {
@@ -91,17 +94,17 @@ __device__ inline void store(const product<Codec>& a, std::size_t at, float valu
   if (a.y_type == kernel::output_type::bfloat16) static_cast<std::uint16_t*>(a.y)[at] = float_to_bfloat16(value);
 }
 
-/// The grid is [panels] x [tiles of tokens].
-template <class Atom, unsigned Loads, codec Codec>
+/// The grid is [panels] x [tiles of tokens]. OneRun is a.runs == 1, which saves half of the instructions of a short product.
+template <class Atom, unsigned Loads, bool OneRun, codec Codec>
 __global__ void __launch_bounds__(512) multiply(const __grid_constant__ product<Codec> a) {
   extern __shared__ uint4 shared[];
-  uint4* const scales = shared;  // [window][16]
-  std::int32_t* const sums =
-      reinterpret_cast<std::int32_t*>(scales + a.window * panel_rows / 4);            // [window][tokens][..]
-  std::int32_t* const sums_of_x = sums + a.window * Atom::tokens * sums_stride;       // [window][tokens]
-  float* const bias = reinterpret_cast<float*>(sums_of_x + a.window * Atom::tokens);  // [16]
-  float* const x_scales = bias + panel_rows;                                          // [tokens]
-  float* const results = x_scales + Atom::tokens;                                     // [tokens][16]
+  const unsigned all_runs = OneRun ? 1 : a.runs, window = OneRun ? 1 : a.window;
+  uint4* const scales = shared;                                                                  // [window][16]
+  std::int32_t* const sums = reinterpret_cast<std::int32_t*>(scales + window * panel_rows / 4);  // [window][tokens][..]
+  std::int32_t* const sums_of_x = sums + window * Atom::tokens * sums_stride;                    // [window][tokens]
+  float* const bias = reinterpret_cast<float*>(sums_of_x + window * Atom::tokens);               // [16]
+  float* const x_scales = bias + panel_rows;                                                     // [tokens]
+  float* const results = x_scales + Atom::tokens;                                                // [tokens][16]
 
   const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
   const std::size_t panel = blockIdx.x;
@@ -109,30 +112,32 @@ __global__ void __launch_bounds__(512) multiply(const __grid_constant__ product<
   const token_tile x{a.x + first_token * a.x_stride, a.x_stride, a.tokens - 1 - first_token};
   const std::size_t plane_bytes = std::size_t{a.blocks} * block_bytes<Codec>;
   const std::uint8_t* const codes = a.codes + panel * a.planes * plane_bytes;
-  const unsigned steps = (a.group_blocks + step_blocks - 1) / step_blocks;  // of a run
+  const unsigned of_run = (a.group_blocks + step_blocks - 1) / step_blocks;  // steps
   const bool sum_x = a.zeros != nullptr;
+  constexpr unsigned ahead = Atom::tokens <= 8 ? Loads : 1;  // activations in registers: there are so many
 
-  for (unsigned first_run = 0; first_run < a.runs; first_run += a.window) {
-    const unsigned runs = a.runs - first_run < a.window ? a.runs - first_run : a.window;
+  for (unsigned first_run = 0; first_run < all_runs; first_run += window) {
+    const unsigned runs = all_runs - first_run < window ? all_runs - first_run : window;
+    const unsigned steps = runs * of_run;
+    const auto place = [&](unsigned step) { return place_of<OneRun>(a, first_run, of_run, steps, step); };
     typename Atom::weights w[Loads];
-    const auto load = [&](unsigned step) {
+    const auto load_weights = [&](unsigned step) {
+      if (step >= steps) return;
 #pragma unroll
-      for (unsigned j = 0; j < Loads; ++j, step += warps) {
-        if (step >= runs * steps) break;
-        const step_place at = place_of(a, first_run, steps, step);
+      for (unsigned j = 0; j < Loads; ++j) {
+        const step_place at = place(step + j * warps);
         Atom::load(w[j], codes + at.plane * plane_bytes, at.first, at.end, lane);
       }
     };
-    unsigned step = warp;
-    load(step);
+    load_weights(warp);
     // What the epilogue will want is on its way early too.
     const unsigned row_vectors = a.scales_type == scale_type::float32 ? 4 : 2;
     const uint4* const first_scales = reinterpret_cast<const uint4*>(a.scales) +
-                                      (a.one_scale_row ? first_run : panel * a.runs + first_run) * row_vectors;
+                                      (a.one_scale_row ? first_run : panel * all_runs + first_run) * row_vectors;
     for (unsigned i = threadIdx.x; i < runs * row_vectors; i += blockDim.x) copy(scales + i, first_scales + i);
     if (a.bias != nullptr && threadIdx.x < panel_rows && panel * panel_rows + threadIdx.x < a.rows)
       copy(bias + threadIdx.x, a.bias + panel * panel_rows + threadIdx.x);
-    for (unsigned i = threadIdx.x; i < a.window * Atom::tokens * (sums_stride + 1); i += blockDim.x) sums[i] = 0;
+    for (unsigned i = threadIdx.x; i < window * Atom::tokens * (sums_stride + 1); i += blockDim.x) sums[i] = 0;
     if (first_run == 0) {
       start_successor();
       wait_for_predecessor();
@@ -148,19 +153,27 @@ __global__ void __launch_bounds__(512) multiply(const __grid_constant__ product<
       const unsigned at = (run - first_run) * Atom::tokens;
       atom.flush(sums + at * sums_stride, sums_of_x + at, lane, sum_x);
     };
-    while (step < runs * steps) {
+    for (unsigned step = warp; step < steps; step += Loads * warps) {
 #pragma unroll
-      for (unsigned j = 0; j < Loads; ++j, step += warps) {
-        if (step >= runs * steps) break;
-        const step_place at = place_of(a, first_run, steps, step);
-        if (at.run != run) {
-          flush();
-          atom.clear();
-          run = at.run;
+      for (unsigned j = 0; j < Loads; j += ahead) {
+        typename Atom::activations xs[ahead];
+#pragma unroll
+        for (unsigned i = 0; i < ahead; ++i) {
+          const step_place at = place(step + (j + i) * warps);
+          Atom::load(xs[i], x, at.first, at.end, lane);
         }
-        atom.multiply(a.decode, w[j], x, at.first, at.end, lane, sum_x);
+#pragma unroll
+        for (unsigned i = 0; i < ahead; ++i) {
+          const step_place at = place(step + (j + i) * warps);
+          if (at.run != run) {
+            flush();
+            atom.clear();
+            run = at.run;
+          }
+          atom.multiply(a.decode, w[j + i], xs[i], sum_x);
+        }
       }
-      load(step);
+      load_weights(step + Loads * warps);
     }
     flush();
     copied();
@@ -179,14 +192,14 @@ __global__ void __launch_bounds__(512) multiply(const __grid_constant__ product<
           acc = corrected(a, acc, sums_of_x[at], m, panel, first_run + k, row);
         r = __fmaf_rn(__int2float_rn(acc), load_scale(scales, a.scales_type, k * panel_rows + row), r);
       }
-      if (first_run + runs != a.runs) {
+      if (first_run + runs != all_runs) {
         results[i] = r;
         continue;
       }
       const float scale = x_scales[token];
       store(a, m * a.y_stride + n, a.bias != nullptr ? __fmaf_rn(r, scale, bias[row]) : __fmul_rn(r, scale), acc);
     }
-    if (a.runs > a.window) __syncthreads();  // before the next window's sums
+    if (all_runs > window) __syncthreads();  // before the next window's sums
   }
 }
 
