@@ -22,7 +22,7 @@ struct shape {
 };
 constexpr shape shapes[] = {{2560, 2560}, {3840, 2560}, {6912, 2560},  {13824, 2560},
                             {2560, 6912}, {4096, 4096}, {14336, 4096}, {8192, 8192}};
-constexpr std::size_t most_tokens = 512;
+constexpr std::size_t most_tokens = 4096;
 
 class bench {
  public:
@@ -52,9 +52,9 @@ class bench {
     for (const shape& s : shapes) {
       for (const bool overlap : {false, true})
         for (const bool hot : {false, true}) add_products(s, 1, tern::per_channel, overlap, hot);
-      for (const std::size_t tokens : {2, 4, 8, 16, 32, 64, 128, 512})
+      for (const std::size_t tokens : {2, 4, 8, 16, 32, 64, 128, 512, 4096})
         add_products(s, tokens, tern::per_channel, true, false);
-      for (const std::size_t tokens : {1, 8}) add_products(s, tokens, tern::per_group(128), true, false);
+      for (const std::size_t tokens : {1, 8, 512, 4096}) add_products(s, tokens, tern::per_group(128), true, false);
     }
     for (const std::size_t k : {2560, 6912})
       for (const std::size_t tokens : {std::size_t{1}, most_tokens})
@@ -109,7 +109,9 @@ class bench {
       name += ", groups of " + std::to_string(granularity.group);
     name += hot ? ", hot" : ", cold";
     if (overlap) name += ", overlap";
-    const auto launches = static_cast<unsigned>(std::max<std::size_t>(of_copies, tokens >= 64 ? 20 : 100));
+    const auto launches = static_cast<unsigned>(std::max<std::size_t>(of_copies, tokens >= 512  ? 4
+                                                                                 : tokens >= 64 ? 20
+                                                                                                : 100));
     timer_.add(name, s.name(), launches, [&](unsigned i) {
       multiply(s, tokens, granularity, hot ? 0 : i % of_copies, {timer_.stream(), overlap});
     });

@@ -66,6 +66,11 @@ static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern need
   TERN_INLINE ~type() = default
 #define TERN_NOINLINE __attribute__((noinline))
 
+// nvcc hands pragmas of the host compiler on, and warns all the same that it does not know this one.
+#if defined(__NVCC__)
+#pragma nv_diag_suppress 1675
+#endif
+
 // g++ -O2 keeps small counted loops, and with them arrays of accumulators in memory; clang unrolls them unasked.
 #if defined(__clang__)
 #define TERN_UNROLL _Pragma("clang loop unroll(full)")

@@ -77,11 +77,22 @@ TEMPLATE_LIST_TEST_CASE("cuda products of every granularity and count of tokens"
     }
 }
 
+TEMPLATE_LIST_TEST_CASE("cuda products of several tiles of outputs and tokens", "[cuda]", tern::codecs) {
+  tern_test::require_device();
+  std::mt19937 random(8);
+  // variant % 7 >= 2: no zero points in x; % 4 != 1: none in w. Those are what tiles take.
+  for (const unsigned variant : {2u, 3u, 4u, 10u, 24u}) {
+    CAPTURE(variant);
+    CHECK(
+        random_product_agrees<TestType>(33 + 32 * variant % 128, 270 + variant, 1000 + 37 * variant, variant, random));
+  }
+}
+
 TEST_CASE("cuda products at the bound of int32", "[cuda]") {
   tern_test::require_device();
   std::mt19937 random(1);
   const std::size_t inputs = tern::max_inputs(false, false);
-  for (const std::size_t tokens : {1, 9, 17})
+  for (const std::size_t tokens : {1, 9, 17, 40})
     for (const int code : {-128, 127}) {
       const std::vector<std::int8_t> codes(tokens * inputs, static_cast<std::int8_t>(code));
       const std::vector<float> scales(tokens, 0.5f);

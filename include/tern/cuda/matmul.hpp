@@ -2,7 +2,7 @@
 /// Products of quantised operands on the device.
 #pragma once
 
-#include <tern/cuda/device/product.hpp>
+#include <tern/cuda/device/tile.hpp>
 #include <tern/cuda/device_activations.hpp>
 #include <tern/cuda/device_matrix.hpp>
 #include <tern/cuda/launch.hpp>
@@ -57,8 +57,25 @@ cuda::device::product<Codec> device_product(const cuda::device_activations_view&
   return a;
 }
 
+/// Steps of all runs of a panel.
+template <codec Codec>
+std::size_t steps_of(const cuda::device::product<Codec>& a) {
+  return checked_product(a.runs, ceil_div(a.group_blocks, cuda::device::step_blocks));
+}
+
 /// Shared memory that every device gives a block of threads without being asked.
 inline constexpr std::size_t shared_memory = 48 * 1024;
+
+/// An attribute of the current device.
+inline std::size_t device_attribute(cudaDeviceAttr attribute) {
+  int device = 0, value = 0;
+  check_cuda(cudaGetDevice(&device), "cudaGetDevice");
+  check_cuda(cudaDeviceGetAttribute(&value, attribute, device), "cudaDeviceGetAttribute");
+  return static_cast<std::size_t>(value);
+}
+inline std::size_t multiprocessors() { return device_attribute(cudaDevAttrMultiProcessorCount); }
+/// Bytes of shared memory that a block of threads may ask for.
+inline std::size_t most_shared_memory() { return device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin); }
 
 /// @param most_warps  of a block; fewer where they would have nothing to do
 template <class Atom, unsigned Loads, codec Codec>
@@ -67,12 +84,61 @@ void multiply_on_device(cuda::device::product<Codec>& a, std::size_t most_warps,
   constexpr std::size_t of_run = device::run_bytes(Atom::tokens), of_tile = device::tile_bytes(Atom::tokens);
   static_assert(of_run + of_tile <= shared_memory);
   a.window = static_cast<unsigned>(lesser<std::size_t>(a.runs, (shared_memory - of_tile) / of_run));
-  const std::size_t steps = checked_product(a.runs, ceil_div(a.group_blocks, device::step_blocks));
-  const std::size_t warps = greater<std::size_t>(2, lesser(most_warps, ceil_div(steps, Loads)));
+  const std::size_t warps = greater<std::size_t>(2, lesser(most_warps, ceil_div(steps_of(a), Loads)));
   const auto kernel =
       a.runs == 1 ? device::multiply<Atom, Loads, true, Codec> : device::multiply<Atom, Loads, false, Codec>;
   launch_kernel(kernel, {ceil_div(a.rows, panel_rows), ceil_div(a.tokens, Atom::tokens)}, 32 * warps,
                 a.window * of_run + of_tile, how, a, "cuda::matmul");
+}
+
+/// Warps of a block, so that all blocks run at once where the device can hold them: a second wave costs as much as the first.
+/// @param resident  warps that the registers of a multiprocessor hold
+inline std::size_t warps_of_block(std::size_t blocks, std::size_t resident) {
+  return greater<std::size_t>(4, lesser<std::size_t>(16, resident / ceil_div(blocks, multiprocessors())));
+}
+
+/// Few tokens: one panel a block of threads, and as many of its bytes in flight as registers hold. The resident warps are what
+/// the kernels' registers allow, for codec i2.
+template <codec Codec>
+void multiply_few(cuda::device::product<Codec>& a, const cuda::launch& how) {
+  namespace device = cuda::device;
+  const std::size_t panels = ceil_div(a.rows, panel_rows);
+  const std::size_t warps = warps_of_block(panels, 48);
+  if (a.tokens == 1 && (a.runs > 1 || steps_of(a) <= 2 * warps))
+    multiply_on_device<device::dp4a_atom<Codec>, 2>(a, warps, how);
+  else if (a.tokens == 1)
+    multiply_on_device<device::dp4a_atom<Codec>, 5>(a, warps_of_block(panels, 32), how);
+  else if (a.tokens <= 8)
+    multiply_on_device<device::mma_atom<Codec, 1>, 2>(a, warps_of_block(panels, 36), how);
+  else if (a.tokens <= 16)
+    multiply_on_device<device::mma_atom<Codec, 2>, 1>(a, warps_of_block(panels, 32), how);
+  else
+    multiply_on_device<device::mma_atom<Codec, 4>, 1>(a, warps_of_block(panels * ceil_div(a.tokens, 32), 20), how);
+}
+
+/// Many tokens, in tiles. @return false, having done nothing, where the tiles take no such product
+template <class Shape, bool OneRun, codec Codec>
+bool multiply_in_tiles(cuda::device::product<Codec>& a, const cuda::launch& how) {
+  namespace device = cuda::device;
+  const bool splits_pieces = !OneRun && block_inputs<Codec> % 16 != 0 && 16 % block_inputs<Codec> != 0;
+  const std::size_t stages = lesser<std::size_t>(device::most_stages, most_shared_memory() / Shape::stage_bytes);
+  if (a.zeros != nullptr || a.x_zeros != nullptr || splits_pieces || a.blocks == 0 || stages < 2) return false;
+  a.window = static_cast<unsigned>(stages);
+  const auto kernel = device::multiply_tiles<Shape, OneRun, Codec>;
+  check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  static_cast<int>(stages * Shape::stage_bytes)),
+             "cudaFuncSetAttribute");
+  launch_kernel(kernel, {ceil_div(a.rows, panel_rows * Shape::block_panels), ceil_div(a.tokens, Shape::block_tokens)},
+                Shape::threads, stages * Shape::stage_bytes, how, a, "cuda::matmul");
+  return true;
+}
+
+template <codec Codec>
+bool multiply_many(cuda::device::product<Codec>& a, const cuda::launch& how) {
+  using cuda::device::tile_shape;
+  // Results beside sums leave registers for half as many panels.
+  if (a.runs > 1) return multiply_in_tiles<tile_shape<Codec, 2, 8, 4, 2>, false>(a, how);
+  return multiply_in_tiles<tile_shape<Codec, 4, 8, 4, 2>, true>(a, how);
 }
 
 template <codec Codec>
@@ -114,16 +180,7 @@ void matmul(const device_activations_view& x, const W& w, matrix_view<Y> y, std:
   a.y = y.data();
   a.y_stride = y.row_stride();
   a.y_type = kernel::output_type_of<Y>;
-  if (a.tokens == 1 && a.blocks <= 32 * device::step_blocks)
-    detail::multiply_on_device<device::dp4a_atom<Codec>, 2>(a, 16, how);
-  else if (a.tokens == 1)
-    detail::multiply_on_device<device::dp4a_atom<Codec>, 4>(a, 16, how);
-  else if (a.tokens <= 8)
-    detail::multiply_on_device<device::mma_atom<Codec, 1>, 4>(a, 16, how);
-  else if (a.tokens <= 16)
-    detail::multiply_on_device<device::mma_atom<Codec, 2>, 2>(a, 16, how);
-  else
-    detail::multiply_on_device<device::mma_atom<Codec, 4>, 2>(a, 16, how);
+  if (a.tokens <= 32 || !detail::multiply_many(a, how)) detail::multiply_few(a, how);
 }
 
 }  // namespace tern::inline v0_1::cuda::inline TERN_TU

@@ -77,9 +77,31 @@ __device__ inline void copy(T* shared, const T* global) {
   *shared = *global;
 #endif
 }
+/// 16 bytes, or zeros, which reads nothing.
+__device__ inline void copy_or_zero(uint4* shared, const uint4* global, bool copies) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+               :
+               : "r"(static_cast<unsigned>(__cvta_generic_to_shared(shared))), "l"(global), "r"(copies ? 16 : 0)
+               : "memory");
+#else
+  *shared = copies ? *global : uint4{};
+#endif
+}
+/// Ends a group of copies of this thread.
+__device__ inline void end_copies() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+/// Waits for all groups but the latest `Pending`.
+template <unsigned Pending = 0>
 __device__ inline void copied() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.wait_all;" ::: "memory");
+  if constexpr (Pending == 0)
+    asm volatile("cp.async.wait_all;" ::: "memory");
+  else
+    asm volatile("cp.async.wait_group %0;" : : "n"(Pending) : "memory");
 #endif
 }
 

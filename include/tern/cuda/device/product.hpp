@@ -60,9 +60,12 @@ __device__ inline step_place place_of(const product<Codec>& a, unsigned first_ru
                                       unsigned step) {
   if constexpr (OneRun) return {0, 0, step * step_blocks, a.blocks};
   const unsigned at = min(step, steps - 1);
-  const unsigned run = first_run + at / of_run, plane = run / a.groups, group = run % a.groups;
+  // Divisions take longer than the products: none for groups of a step and for one plane.
+  const unsigned in_window = of_run == 1 ? at : at / of_run, run = first_run + in_window;
+  const unsigned plane = a.planes == 1 ? 0 : run / a.groups, group = run - plane * a.groups;
   const unsigned end = min((group + 1) * a.group_blocks, a.blocks);
-  return {run, plane, step < steps ? group * a.group_blocks + at % of_run * step_blocks : end, end};
+  const unsigned first = group * a.group_blocks + (at - in_window * of_run) * step_blocks;
+  return {run, plane, step < steps ? first : end, end};
 }
 
 __device__ inline float load_scale(const void* scales, scale_type type, std::size_t at) {
@@ -138,13 +141,13 @@ __global__ void __launch_bounds__(512) multiply(const __grid_constant__ product<
     if (a.bias != nullptr && threadIdx.x < panel_rows && panel * panel_rows + threadIdx.x < a.rows)
       copy(bias + threadIdx.x, a.bias + panel * panel_rows + threadIdx.x);
     for (unsigned i = threadIdx.x; i < window * Atom::tokens * (sums_stride + 1); i += blockDim.x) sums[i] = 0;
+    __syncthreads();  // sums are zero
     if (first_run == 0) {
       start_successor();
       wait_for_predecessor();
       if (threadIdx.x < Atom::tokens && first_token + threadIdx.x < a.tokens)
         copy(x_scales + threadIdx.x, a.x_scales + first_token + threadIdx.x);
     }
-    __syncthreads();  // sums are zero
 
     Atom atom;
     atom.clear();
@@ -185,6 +188,7 @@ __global__ void __launch_bounds__(512) multiply(const __grid_constant__ product<
       if (m >= a.tokens || n >= a.rows) continue;
       float r = first_run == 0 ? 0.0f : results[i];
       std::int32_t acc = 0;
+#pragma unroll 4
       for (unsigned k = 0; k < runs; ++k) {
         const unsigned at = k * Atom::tokens + token;
         acc = sums[at * sums_stride + sum_place(row)];
