@@ -36,10 +36,14 @@ class bench {
     std::mt19937 random(1);
     std::vector<std::uint32_t> bytes(std::size_t{1} << 24);
     for (std::uint32_t& word : bytes) word = static_cast<std::uint32_t>(random());
-    const std::size_t size = bytes.size() * sizeof(std::uint32_t);
-    for (std::size_t at = 0; at < weights_.size(); at += size)
-      check(cudaMemcpy(weights_.data() + at, bytes.data(), size, cudaMemcpyHostToDevice), "cudaMemcpy");
-    check(cudaMemcpy(x_.data(), bytes.data(), x_.size(), cudaMemcpyHostToDevice), "cudaMemcpy");
+    const auto fill = [&](const tern::cuda::device_bytes& memory) {
+      const std::size_t size = bytes.size() * sizeof(std::uint32_t);
+      for (std::size_t at = 0; at < memory.size(); at += size)
+        check(cudaMemcpy(memory.data() + at, bytes.data(), std::min(size, memory.size() - at), cudaMemcpyHostToDevice),
+              "cudaMemcpy");
+    };
+    fill(weights_);
+    fill(x_);
     std::vector<float> reals(reals_.size() / sizeof(float));
     std::normal_distribution<float> normal;
     for (std::size_t i = 0; i < 16384; ++i) reals[i] = normal(random);

@@ -2,7 +2,7 @@
 /// Products of quantised operands on the device.
 #pragma once
 
-#include <tern/cuda/device/tile.hpp>
+#include <tern/cuda/device/wide.hpp>
 #include <tern/cuda/device_activations.hpp>
 #include <tern/cuda/device_matrix.hpp>
 #include <tern/cuda/launch.hpp>
@@ -133,12 +133,40 @@ bool multiply_in_tiles(cuda::device::product<Codec>& a, const cuda::launch& how)
   return true;
 }
 
+/// Many tokens, by warpgroups. @return as multiply_in_tiles; false too in code for other devices than sm_90a
+template <class Shape, bool OneRun, codec Codec>
+bool multiply_wide(cuda::device::product<Codec>& a, const cuda::launch& how) {
+  namespace device = cuda::device;
+  const auto kernel = device::multiply_wide<Shape, OneRun, Codec>;
+  cudaFuncAttributes attributes{};
+  check_cuda(cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(kernel)), "cudaFuncGetAttributes");
+  constexpr std::size_t alignment = 1024;
+  const std::size_t available = most_shared_memory() - attributes.sharedSizeBytes;
+  const std::size_t stages = lesser<std::size_t>(5, (available - alignment) / Shape::stage_bytes);
+  if (attributes.sharedSizeBytes == 0 || stages < 3 || a.zeros != nullptr || a.x_zeros != nullptr || a.blocks == 0 ||
+      (a.groups != 1 && a.group_blocks % Shape::blocks != 0))
+    return false;
+  a.window = static_cast<unsigned>(stages);
+  const std::size_t shared_bytes = stages * Shape::stage_bytes + alignment;
+  check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  static_cast<int>(shared_bytes)),
+             "cudaFuncSetAttribute");
+  launch_kernel(kernel, {ceil_div(a.rows, panel_rows * Shape::block_panels), ceil_div(a.tokens, Shape::tokens)},
+                Shape::threads, shared_bytes, how, a, "cuda::matmul");
+  return true;
+}
+
 template <codec Codec>
 bool multiply_many(cuda::device::product<Codec>& a, const cuda::launch& how) {
-  using cuda::device::tile_shape;
-  // Results beside sums leave registers for half as many panels.
-  if (a.runs > 1) return multiply_in_tiles<tile_shape<Codec, 2, 8, 4, 2>, false>(a, how);
-  return multiply_in_tiles<tile_shape<Codec, 4, 8, 4, 2>, true>(a, how);
+  namespace device = cuda::device;
+  // Results beside sums leave registers for half as many rows.
+  if constexpr (device::stage_inputs % block_inputs<Codec> == 0) {
+    if (a.runs > 1 && multiply_wide<device::wide_shape<Codec, 1, 128>, false>(a, how)) return true;
+    if (a.runs == 1 && a.tokens <= 64 && multiply_wide<device::wide_shape<Codec, 1, 64>, true>(a, how)) return true;
+    if (a.runs == 1 && multiply_wide<device::wide_shape<Codec, 2, 128>, true>(a, how)) return true;
+  }
+  if (a.runs > 1) return multiply_in_tiles<device::tile_shape<Codec, 2, 8, 4, 2>, false>(a, how);
+  return multiply_in_tiles<device::tile_shape<Codec, 4, 8, 4, 2>, true>(a, how);
 }
 
 template <codec Codec>

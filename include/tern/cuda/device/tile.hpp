@@ -51,8 +51,8 @@ __global__ void __launch_bounds__(Shape::threads, 1) multiply_tiles(const __grid
   const unsigned of_run = (a.group_blocks + step_blocks - 1) / step_blocks, steps = a.runs * of_run;
   const auto place = [&](unsigned step) { return place_of<OneRun>(a, 0, of_run, steps, step); };
 
-  const auto copy_weights = [&](unsigned step) {
-    uint4* const to = shared + step % a.window * (Shape::w_pieces + Shape::x_pieces);
+  const auto copy_weights = [&](unsigned step, unsigned slot) {
+    uint4* const to = shared + slot * (Shape::w_pieces + Shape::x_pieces);
     const step_place at = place(step);
     for (unsigned i = threadIdx.x; i < Shape::w_pieces; i += Shape::threads) {
       const unsigned panel = first_panel + i / Shape::panel_pieces, piece = i % Shape::panel_pieces;
@@ -64,8 +64,8 @@ __global__ void __launch_bounds__(Shape::threads, 1) multiply_tiles(const __grid
                    inside);
     }
   };
-  const auto copy_activations = [&](unsigned step) {
-    uint4* const to = shared + step % a.window * (Shape::w_pieces + Shape::x_pieces) + Shape::w_pieces;
+  const auto copy_activations = [&](unsigned step, unsigned slot) {
+    uint4* const to = shared + slot * (Shape::w_pieces + Shape::x_pieces) + Shape::w_pieces;
     const step_place at = place(step);
     const std::size_t begin = at.first * block_inputs<Codec>, end = OneRun ? a.x_stride : at.end * block_inputs<Codec>;
     for (unsigned i = threadIdx.x; i < Shape::x_pieces; i += Shape::threads) {
@@ -76,17 +76,18 @@ __global__ void __launch_bounds__(Shape::threads, 1) multiply_tiles(const __grid
     }
   };
 
-  for (unsigned step = 0; step + 1 < a.window && step < steps; ++step) copy_weights(step);
+  for (unsigned step = 0; step + 1 < a.window && step < steps; ++step) copy_weights(step, step);
   wait_for_predecessor();
   for (unsigned step = 0; step + 1 < a.window; ++step) {
-    if (step < steps) copy_activations(step);
+    if (step < steps) copy_activations(step, step);
     end_copies();
   }
 
   std::int32_t sums[Shape::panels][Shape::tiles][4] = {};
   float results[OneRun ? 1 : Shape::panels][OneRun ? 1 : Shape::tiles][4] = {};
   float scales[Shape::panels][2];
-  for (unsigned step = 0; step < steps; ++step) {
+  unsigned slot = 0;  // of the ring: step % a.window
+  for (unsigned step = 0; step < steps; ++step, slot = slot + 1 == a.window ? 0 : slot + 1) {
     // As many groups of copies have been ended as stages less one, and one more for each step: the oldest is this step's.
     if (a.window == 4)
       copied<2>();
@@ -96,8 +97,9 @@ __global__ void __launch_bounds__(Shape::threads, 1) multiply_tiles(const __grid
       copied();
     __syncthreads();  // all copies of this step are there, and nobody reads the stage before it any more
     if (step + a.window - 1 < steps) {
-      copy_weights(step + a.window - 1);
-      copy_activations(step + a.window - 1);
+      const unsigned free = slot == 0 ? a.window - 1 : slot - 1;
+      copy_weights(step + a.window - 1, free);
+      copy_activations(step + a.window - 1, free);
     }
     end_copies();
 
@@ -113,7 +115,7 @@ __global__ void __launch_bounds__(Shape::threads, 1) multiply_tiles(const __grid
         }
     }
 
-    const uint4* const w = shared + step % a.window * (Shape::w_pieces + Shape::x_pieces);
+    const uint4* const w = shared + slot * (Shape::w_pieces + Shape::x_pieces);
     const uint4* const x = w + Shape::w_pieces;
     std::uint32_t fragments[Shape::panels][fold][4];
 #pragma unroll
