@@ -147,7 +147,7 @@ bool multiply_wide(cuda::device::product<Codec>& a, const cuda::launch& how) {
       (a.groups != 1 && a.group_blocks % Shape::blocks != 0))
     return false;
   a.window = static_cast<unsigned>(stages);
-  const std::size_t shared_bytes = stages * Shape::stage_bytes + alignment;
+  const std::size_t shared_bytes = greater(stages * Shape::stage_bytes, Shape::result_bytes) + alignment;
   check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   static_cast<int>(shared_bytes)),
              "cudaFuncSetAttribute");

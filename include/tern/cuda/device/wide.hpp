@@ -27,6 +27,10 @@ struct wide_shape {
   static constexpr unsigned panel_pieces = blocks * bytes * vector_bytes / 16, token_pieces = stage_inputs / 16;
   static constexpr unsigned w_pieces = block_panels * panel_pieces, x_pieces = Tokens * token_pieces;
   static constexpr std::size_t stage_bytes = std::size_t{16} * (w_pieces + x_pieces);
+  // The results of a strip of all warpgroups, [tokens][result_stride], which take the place of the stages at the end. The stride
+  // is one at which a warp's pairs of rows fall into different banks.
+  static constexpr unsigned strip_rows = groups * 64, result_stride = strip_rows + 4;
+  static constexpr std::size_t result_bytes = std::size_t{Tokens} * result_stride * sizeof(float);
   static_assert(stage_bytes % 1024 == 0);  // where the activations of every stage must begin
 };
 
@@ -196,30 +200,46 @@ __global__ void __launch_bounds__(Shape::threads, 1) multiply_wide(const __grid_
   products_done<0>();
   start_successor();
 
+  // Through shared memory, so that a warp writes 64 outputs of two tokens' rows side by side.
+  std::int32_t* const strip = reinterpret_cast<std::int32_t*>(shared);
+  const bool aligned = reinterpret_cast<std::uintptr_t>(a.y) % 16 == 0 && a.y_stride % 8 == 0;
 #pragma unroll
-  for (unsigned s = 0; s < strips; ++s)
+  for (unsigned s = 0; s < strips; ++s) {
+    __syncthreads();  // all products, or all stores of the strip before, have read shared memory
 #pragma unroll
-    for (unsigned r = 0; r < 2; ++r) {
-      const std::size_t panel = first_panel + warp_panel + 4 * s, n = panel * panel_rows + 2 * g + r;
-      if (n >= a.rows) continue;
-      const float scale =
-          load_scale(a.scales, a.scales_type, (a.one_scale_row ? 0 : panel * a.runs) * panel_rows + 2 * g + r);
-      const float bias = a.bias != nullptr ? a.bias[n] : 0.0f;
+    for (unsigned i = 0; i < Shape::tokens / 2; i += 4)
 #pragma unroll
-      for (unsigned i = 0; i < Shape::tokens / 4; ++i) {
-        const unsigned token = i / 2 * 8 + 2 * t + i % 2, m = first_token + token, at = i / 2 * 4 + 2 * r + i % 2;
-        if (m >= a.tokens) continue;
-        const std::int32_t acc = settled(sums[s][at]) >> decoder<Codec>::shift;
-        float result;
+      for (unsigned c = 0; c < 2; ++c) {
+        int2 rows;  // 2g and 2g + 1
         if constexpr (OneRun)
-          result = __fmaf_rn(__int2float_rn(acc), scale, 0.0f);
+          rows = {settled(sums[s][i + c]) >> decoder<Codec>::shift,
+                  settled(sums[s][i + c + 2]) >> decoder<Codec>::shift};
         else
-          result = results[s][at];
-        const float x_scale = scales_of_x[token];
-        store(a, m * a.y_stride + n, a.bias != nullptr ? __fmaf_rn(result, x_scale, bias) : __fmul_rn(result, x_scale),
-              acc);
+          rows = {__float_as_int(results[s][i + c]), __float_as_int(results[s][i + c + 2])};
+        *reinterpret_cast<int2*>(strip + (2 * i + 2 * t + c) * Shape::result_stride + warp * 16 + 2 * g) = rows;
       }
+    __syncthreads();
+    const std::size_t n =
+        (std::size_t{first_panel} + (lane / 16 * strips + s) * 4) * panel_rows + lane % 16 * 4;  // and three more
+    const std::size_t row = (a.one_scale_row ? 0 : n / panel_rows * a.runs) * panel_rows + n % panel_rows;
+    float scales[4] = {}, bias[4] = {};
+    for (unsigned r = 0; r < 4 && n + r < a.rows; ++r) {
+      scales[r] = load_scale(a.scales, a.scales_type, row + r);
+      if (a.bias != nullptr) bias[r] = a.bias[n + r];
     }
+    for (unsigned token = warp; token < Shape::tokens && first_token + token < a.tokens; token += Shape::threads / 32) {
+      const int4 v = *reinterpret_cast<const int4*>(strip + token * Shape::result_stride + 4 * lane);
+      const std::int32_t acc[4] = {v.x, v.y, v.z, v.w};
+      float value[4];
+#pragma unroll
+      for (unsigned r = 0; r < 4; ++r) {
+        const float result = OneRun ? __fmaf_rn(__int2float_rn(acc[r]), scales[r], 0.0f) : __int_as_float(acc[r]);
+        const float x_scale = scales_of_x[token];
+        value[r] = a.bias != nullptr ? __fmaf_rn(result, x_scale, bias[r]) : __fmul_rn(result, x_scale);
+      }
+      store_four(a, (first_token + token) * a.y_stride + n, value, acc, n < a.rows ? a.rows - n : 0, aligned);
+    }
+  }
 #endif
 }
 
