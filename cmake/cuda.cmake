@@ -3,7 +3,7 @@ if(NOT DEFINED CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX} AND EXISTS /usr/
   set(CMAKE_CUDA_COMPILER /usr/local/cuda/bin/nvcc)
 endif()
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-  set(CMAKE_CUDA_ARCHITECTURES 75-virtual 80-real 90-real) # what each step of the code needs; and what is to come, from 75
+  set(CMAKE_CUDA_ARCHITECTURES 75-virtual 80-real 90a-real) # what each step of the code needs
 endif()
 enable_language(CUDA)
 message(STATUS "tern::cuda: nvcc ${CMAKE_CUDA_COMPILER_VERSION}, for ${CMAKE_CUDA_ARCHITECTURES}")

@@ -88,6 +88,23 @@ TEMPLATE_LIST_TEST_CASE("cuda products of several tiles of outputs and tokens", 
   }
 }
 
+TEST_CASE("cuda products of whole and of cut tiles", "[cuda]") {
+  tern_test::require_device();
+  std::mt19937 random(9);
+  for (const std::size_t m : {33, 63, 64, 65, 128, 129, 256})
+    for (const std::size_t n : {16, 63, 64, 129, 256, 320})
+      for (const std::size_t k : {16, 128, 200, 640}) {
+        CAPTURE(m, n, k);
+        const auto x = draw_activations(m, k, false, random);
+        const auto w = [&](tern::granularity granularity) {
+          return draw_weights<tern::i2>(n, k, 1, granularity, tern::scale_type::float32, false, false, {}, random);
+        };
+        CHECK(product_agrees<std::int32_t>(x, w(tern::per_channel), {}));
+        CHECK(product_agrees<tern::bfloat16>(x, w(tern::per_tensor), {}));
+        CHECK(product_agrees<float>(x, w(tern::per_group(128)), {}));
+      }
+}
+
 TEST_CASE("cuda products at the bound of int32", "[cuda]") {
   tern_test::require_device();
   std::mt19937 random(1);

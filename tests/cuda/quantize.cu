@@ -7,26 +7,27 @@
 
 namespace {
 
-/// Quantises x [tokens x inputs] on the device, rows two elements apart and unaligned, and compares with the reference.
+/// Quantises x [tokens x inputs] on the device, from `offset` elements on in rows of `stride`, and compares with the reference.
 template <class T>
-bool quantizer_agrees(const std::vector<float>& values, std::size_t tokens, std::size_t inputs) {
-  const std::size_t stride = inputs + 2;
-  std::vector<T> x(1 + tokens * stride);
+bool quantizer_agrees(const std::vector<float>& values, std::size_t tokens, std::size_t inputs, std::size_t offset,
+                      std::size_t stride) {
+  std::vector<T> x(offset + tokens * stride);
   for (std::size_t m = 0; m < tokens; ++m)
-    for (std::size_t k = 0; k < inputs; ++k) x[1 + m * stride + k] = T(values[m * inputs + k]);
+    for (std::size_t k = 0; k < inputs; ++k) x[offset + m * stride + k] = T(values[m * inputs + k]);
 
   const tern::cuda::device_bytes on_x = tern_test::to_device(x);
   const tern::cuda::device_bytes storage(tern::cuda::device_activations_view::storage_bytes(tokens, inputs) + 64);
   tern_test::check(cudaMemset(storage.data(), 0xa5, storage.size()));
   const tern::cuda::device_activations_view q(storage, tokens, inputs);
-  tern::cuda::quantize_activations(tern::matrix_view<const T>(on_x.as<T>(sizeof(T)), tokens, inputs, stride), q);
+  tern::cuda::quantize_activations(tern::matrix_view<const T>(on_x.as<T>(offset * sizeof(T)), tokens, inputs, stride),
+                                   q);
   const std::vector<std::byte> result = tern_test::to_host(storage);
 
   std::vector<std::byte> expected(storage.size(), std::byte{0xa5});
   auto* const codes = reinterpret_cast<std::int8_t*>(expected.data());
   std::vector<float> row(inputs);
   for (std::size_t m = 0; m < tokens; ++m) {
-    for (std::size_t k = 0; k < inputs; ++k) row[k] = static_cast<float>(x[1 + m * stride + k]);
+    for (std::size_t k = 0; k < inputs; ++k) row[k] = static_cast<float>(x[offset + m * stride + k]);
     std::fill_n(codes + m * q.row_stride(), q.row_stride(), std::int8_t{0});
     float scale = tern::kernel::reference::quantize_row(row.data(), inputs, codes + m * q.row_stride());
     if (scale < 0) {
@@ -38,13 +39,20 @@ bool quantizer_agrees(const std::vector<float>& values, std::size_t tokens, std:
   return result == expected;
 }
 
+/// The same in rows that are aligned to nothing, and in rows that are aligned to four elements.
+template <class T>
+bool quantizer_agrees(const std::vector<float>& values, std::size_t tokens, std::size_t inputs) {
+  return quantizer_agrees<T>(values, tokens, inputs, 1, inputs + 2) &&
+         quantizer_agrees<T>(values, tokens, inputs, 4, (inputs + 7) / 4 * 4);
+}
+
 }  // namespace
 
 TEMPLATE_TEST_CASE("cuda quantizer equals the reference", "[cuda]", float, tern::half, tern::bfloat16) {
   tern_test::require_device();
   std::mt19937 random(1);
   for (const std::size_t inputs : {1, 3, 4, 5, 31, 64, 65, 127, 1000, 2560, 4097, 20000})
-    for (const std::size_t tokens : {1, 2, 5}) {
+    for (const std::size_t tokens : {1, 2, 5, 130}) {
       std::vector<float> values(tokens * inputs);
       std::normal_distribution<float> normal(0, 0.01f);
       for (float& value : values) value = normal(random);

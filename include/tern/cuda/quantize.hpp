@@ -16,7 +16,7 @@ namespace tern::inline v0_1::cuda::inline TERN_TU {
 ///
 /// Exactness: codes and scales bit-identical to the host's. A device cannot throw: where a row holds NaN or infinity its codes
 ///            are 0 and its scale is NaN, so that all of its outputs are NaN.
-/// Cost:      one kernel; two passes over x, the second from cache. Allocates nothing, waits for nothing.
+/// Cost:      one kernel; reads x once, rows of more than 16384 inputs twice. Allocates nothing, waits for nothing.
 /// Errors:    shape_error when x and q disagree or q has zero points; cuda_error when the kernel cannot be launched.
 template <real_element T>
 void quantize_activations(matrix_view<const T> x, const device_activations_view& q, const launch& how = {}) {
@@ -24,11 +24,15 @@ void quantize_activations(matrix_view<const T> x, const device_activations_view&
     detail::fail<shape_error>({"quantize_activations: x is ", x.rows(), "x", x.cols(), " but its codes are ", q.rows(),
                                "x", q.cols(), q.has_zeros() ? " with zero points" : ""});
   if (x.rows() == 0) return;
-  const device::quantization<T> a{x.data(),       q.codes(),      q.scales(),
-                                  x.row_stride(), q.row_stride(), static_cast<unsigned>(x.cols())};
-  const std::size_t threads = detail::greater<std::size_t>(32, detail::round_up(x.cols() / 4, 32));
-  detail::launch_kernel(device::quantize_rows<T>, {x.rows()}, detail::lesser<std::size_t>(1024, threads), 0, how, a,
-                        "quantize_activations");
+  const bool aligned =
+      reinterpret_cast<std::uintptr_t>(x.data()) % (4 * sizeof(T)) == 0 && (x.row_stride() % 4 == 0 || x.rows() == 1);
+  const device::quantization<T> a{
+      x.data(), q.codes(), q.scales(), x.row_stride(), q.row_stride(), static_cast<unsigned>(x.cols()), aligned};
+  // A few rows: as many threads as there are quads. Many: as many rows at once as can be.
+  const std::size_t quads = detail::ceil_div(x.cols(), 4 * (x.rows() < 128 ? 1 : device::kept_quads));
+  const std::size_t threads =
+      detail::lesser<std::size_t>(1024, detail::greater<std::size_t>(32, detail::round_up(quads, 32)));
+  detail::launch_kernel(device::quantize_rows<T>, {x.rows()}, threads, 0, how, a, "quantize_activations");
 }
 template <real_element T>
 void quantize_activations(matrix_view<T> x, const device_activations_view& q, const launch& how = {}) {

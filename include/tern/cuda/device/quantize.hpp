@@ -18,6 +18,7 @@ struct quantization {
   float* scales;
   std::size_t x_stride, row_stride;
   unsigned inputs;
+  bool aligned;  // rows, to four elements
 };
 
 /// The step of a token whose largest magnitude has these bits: 1 for a row of zeros, NaN where the row is not finite.
@@ -48,25 +49,58 @@ __device__ inline std::uint32_t largest_of_block(std::uint32_t value) {
   return largest_of_warp(value);
 }
 
+/// Inputs 4 quad .. 4 quad + 3 of a row, zeros beyond its end; in one load where rows are aligned to four elements.
+template <real_element T>
+__device__ inline void load_four(float (&to)[4], const T* x, unsigned quad, unsigned inputs, bool aligned) {
+  struct alignas(4 * sizeof(T)) four {
+    T each[4];
+  };
+  if (aligned && 4 * quad + 4 <= inputs) {
+    const four all = reinterpret_cast<const four*>(x)[quad];
+#pragma unroll
+    for (unsigned i = 0; i < 4; ++i) to[i] = to_float(all.each[i]);
+  } else {
+#pragma unroll
+    for (unsigned i = 0; i < 4; ++i) to[i] = 4 * quad + i < inputs ? to_float(x[4 * quad + i]) : 0.0f;
+  }
+}
+
+/// Quads of a row that a thread keeps between the passes; it loads those of longer rows again.
+inline constexpr unsigned kept_quads = 4;
+
 template <real_element T>
 __global__ void __launch_bounds__(1024) quantize_rows(const __grid_constant__ quantization<T> a) {
   start_successor();
   wait_for_predecessor();
   const T* const x = a.x + blockIdx.x * a.x_stride;
+  const unsigned quads = static_cast<unsigned>(a.row_stride / 4);  // the padding's zeros included
+  float kept[kept_quads][4], more[4];
   std::uint32_t largest = 0;
-  for (unsigned k = threadIdx.x; k < a.inputs; k += blockDim.x)
-    largest = max(largest, __float_as_uint(to_float(x[k])) & 0x7fffffffu);
+  const auto include = [&](const float(&values)[4]) {
+#pragma unroll
+    for (const float value : values) largest = max(largest, __float_as_uint(value) & 0x7fffffffu);
+  };
+#pragma unroll
+  for (unsigned j = 0; j < kept_quads; ++j) load_four(kept[j], x, threadIdx.x + j * blockDim.x, a.inputs, a.aligned);
+#pragma unroll
+  for (unsigned j = 0; j < kept_quads; ++j) include(kept[j]);
+  for (unsigned quad = threadIdx.x + kept_quads * blockDim.x; quad < quads; quad += blockDim.x) {
+    load_four(more, x, quad, a.inputs, a.aligned);
+    include(more);
+  }
   const float scale = step_of(largest_of_block(largest));
   if (threadIdx.x == 0) a.scales[blockIdx.x] = scale;
 
-  // Four codes a thread, and zeros behind the last: x comes from L1 this time.
   char4* const codes = reinterpret_cast<char4*>(a.codes + blockIdx.x * a.row_stride);
-  for (unsigned quad = threadIdx.x; quad < a.row_stride / 4; quad += blockDim.x) {
-    const auto code = [&](unsigned i) {
-      const unsigned k = 4 * quad + i;
-      return k < a.inputs ? code_of(to_float(x[k]), scale) : std::int8_t{0};
-    };
-    codes[quad] = make_char4(code(0), code(1), code(2), code(3));
+  const auto store = [&](unsigned quad, const float(&v)[4]) {
+    codes[quad] = make_char4(code_of(v[0], scale), code_of(v[1], scale), code_of(v[2], scale), code_of(v[3], scale));
+  };
+#pragma unroll
+  for (unsigned j = 0; j < kept_quads; ++j)
+    if (threadIdx.x + j * blockDim.x < quads) store(threadIdx.x + j * blockDim.x, kept[j]);
+  for (unsigned quad = threadIdx.x + kept_quads * blockDim.x; quad < quads; quad += blockDim.x) {
+    load_four(more, x, quad, a.inputs, a.aligned);
+    store(quad, more);
   }
 }
 
