@@ -156,9 +156,13 @@ bool multiply_wide(cuda::device::product<Codec>& a, const cuda::launch& how) {
   return true;
 }
 
+/// @return false where multiply_few() serves the product, or serves it better
 template <codec Codec>
 bool multiply_many(cuda::device::product<Codec>& a, const cuda::launch& how) {
   namespace device = cuda::device;
+  // Up to 64 tokens, tiles pay when there is one for every third multiprocessor: measured, 2560 outputs no, 6912 yes.
+  const std::size_t panels = ceil_div(a.rows, panel_rows);
+  if (a.tokens <= 32 || (a.tokens <= 64 && panels < 8 * multiprocessors() / 3)) return false;
   // Results beside sums leave registers for half as many rows.
   if constexpr (device::stage_inputs % block_inputs<Codec> == 0) {
     if (a.runs > 1 && multiply_wide<device::wide_shape<Codec, 1, 128>, false>(a, how)) return true;
@@ -208,7 +212,7 @@ void matmul(const device_activations_view& x, const W& w, matrix_view<Y> y, std:
   a.y = y.data();
   a.y_stride = y.row_stride();
   a.y_type = kernel::output_type_of<Y>;
-  if (a.tokens <= 32 || !detail::multiply_many(a, how)) detail::multiply_few(a, how);
+  if (!detail::multiply_many(a, how)) detail::multiply_few(a, how);
 }
 
 }  // namespace tern::inline v0_1::cuda::inline TERN_TU
