@@ -99,18 +99,25 @@ tern::packed_matrix<Codec> draw_weights(std::size_t rows, std::size_t cols, std:
   return tern::packed_matrix<Codec>(w);
 }
 
-/// The device's product of x and w == the reference's, as bytes.
-template <class Y, tern::codec Codec>
-bool product_agrees(const tern::quantized_activations& x, const tern::packed_matrix<Codec>& w,
-                    const std::vector<float>& bias, const tern::cuda::launch& how = {}) {
+/// What run(x, w, y, bias), on device memory, writes == the reference's product of x and w, as bytes.
+template <class Y, tern::codec Codec, class Run>
+bool run_agrees(const tern::quantized_activations& x, const tern::packed_matrix<Codec>& w,
+                const std::vector<float>& bias, const Run& run) {
   guarded_output<Y> y(x.rows(), w.rows());
   tern::kernel::reference::matmul<Codec>({x.view(), w.view(), y.expected(), bias.empty() ? nullptr : bias.data()});
-  const tern::cuda::device_activations on_x(x.view(), how.stream);
-  const tern::cuda::device_matrix on_w(w, how.stream);
+  const tern::cuda::device_activations on_x(x.view());
+  const tern::cuda::device_matrix on_w(w);
   const tern::cuda::device_bytes on_bias = to_device(bias);
-  tern::cuda::matmul(on_x, on_w, y.view(), std::span<const float>(on_bias.as<float>(), bias.size()), how);
-  check(cudaStreamSynchronize(how.stream));
+  run(on_x.view(), on_w.view(), y.view(), std::span<const float>(on_bias.as<float>(), bias.size()));
+  check(cudaDeviceSynchronize());
   return y.holds();
+}
+
+/// The device's product of x and w == the reference's.
+template <class Y, tern::codec Codec>
+bool product_agrees(const tern::quantized_activations& x, const tern::packed_matrix<Codec>& w,
+                    const std::vector<float>& bias) {
+  return run_agrees<Y>(x, w, bias, [](const auto&... arguments) { tern::cuda::matmul(arguments...); });
 }
 
 }  // namespace tern_test

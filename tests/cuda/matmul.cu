@@ -88,21 +88,69 @@ TEMPLATE_LIST_TEST_CASE("cuda products of several tiles of outputs and tokens", 
   }
 }
 
-TEST_CASE("cuda products of whole and of cut tiles", "[cuda]") {
+namespace {
+
+/// Whether the device compiled for and run on has warpgroup products.
+bool has_wgmma() {
+  cudaFuncAttributes attributes{};
+  using shape = tern::cuda::device::wide_shape<tern::i2, 1, 64>;
+  tern_test::check(cudaFuncGetAttributes(
+      &attributes, reinterpret_cast<const void*>(tern::cuda::device::multiply_wide<shape, true, tern::i2>)));
+  return attributes.sharedSizeBytes != 0;
+}
+
+/// A product by the kernel that multiply(a, how) launches, which must take it.
+template <class Y, class Codec, class Multiply>
+bool kernel_agrees(std::size_t tokens, const tern::packed_matrix<Codec>& w, std::mt19937& random,
+                   const Multiply& multiply) {
+  const auto x = draw_activations(tokens, w.cols(), false, random);
+  const std::vector<float> bias(std::same_as<Y, std::int32_t> ? 0 : w.rows(), 0.75f);
+  return tern_test::run_agrees<Y>(x, w, bias,
+                                  [&](const auto& on_x, const auto& on_w, const auto& y, const auto& on_bias) {
+                                    auto a = tern::detail::device_product(on_x, on_w.layout(), y, on_bias);
+                                    REQUIRE(multiply(a, tern::cuda::launch{}));
+                                  });
+}
+
+}  // namespace
+
+// matmul() chooses by size: here every kernel for many tokens takes every codec it serves, in whole and in cut tiles.
+TEMPLATE_TEST_CASE("cuda products by each kernel for many tokens", "[cuda]", tern::i2, tern::n4, tern::n6, tern::i8) {
   tern_test::require_device();
+  namespace device = tern::cuda::device;
+  using tern::detail::multiply_in_tiles, tern::detail::multiply_wide;
   std::mt19937 random(9);
-  for (const std::size_t m : {33, 63, 64, 65, 128, 129, 256})
-    for (const std::size_t n : {16, 63, 64, 129, 256, 320})
-      for (const std::size_t k : {16, 128, 200, 640}) {
+  const auto tiles = [](auto& a, const auto& how) {
+    return multiply_in_tiles<device::tile_shape<TestType, 4, 8, 4, 2>, true>(a, how);
+  };
+  const auto tiles_of_runs = [](auto& a, const auto& how) {
+    return multiply_in_tiles<device::tile_shape<TestType, 2, 8, 4, 2>, false>(a, how);
+  };
+  const auto wide_64 = [](auto& a, const auto& how) {
+    return multiply_wide<device::wide_shape<TestType, 1, 64>, true>(a, how);
+  };
+  const auto wide_128 = [](auto& a, const auto& how) {
+    return multiply_wide<device::wide_shape<TestType, 2, 128>, true>(a, how);
+  };
+  const auto wide_of_runs = [](auto& a, const auto& how) {
+    return multiply_wide<device::wide_shape<TestType, 1, 128>, false>(a, how);
+  };
+  for (const std::size_t m : {1, 64, 129})
+    for (const std::size_t n : {16, 129, 320})
+      for (const std::size_t k : {16, 200, 384}) {
         CAPTURE(m, n, k);
-        const auto x = draw_activations(m, k, false, random);
-        const auto w = [&](tern::granularity granularity) {
-          return draw_weights<tern::i2>(n, k, 1, granularity, tern::scale_type::float32, false, false, {}, random);
+        const auto w = [&](tern::granularity granularity, std::size_t planes = 1) {
+          return draw_weights<TestType>(n, k, planes, granularity, tern::scale_type::bfloat16, false, false, {},
+                                        random);
         };
-        CHECK(product_agrees<std::int32_t>(x, w(tern::per_channel), {}));
-        CHECK(product_agrees<tern::bfloat16>(x, w(tern::per_tensor), {}));
-        CHECK(product_agrees<float>(x, w(tern::per_group(128)), {}));
+        CHECK(kernel_agrees<std::int32_t>(m, w(tern::per_channel), random, tiles));
+        CHECK(kernel_agrees<float>(m, w(tern::per_group(48), 2), random, tiles_of_runs));
+        if (!has_wgmma()) continue;
+        CHECK(kernel_agrees<std::int32_t>(m, w(tern::per_channel), random, wide_64));
+        CHECK(kernel_agrees<tern::bfloat16>(m, w(tern::per_tensor), random, wide_128));
+        CHECK(kernel_agrees<float>(m, w(tern::per_group(128), 2), random, wide_of_runs));
       }
+  if (!has_wgmma()) WARN("no warpgroup products here: their kernels were not tested");
 }
 
 TEST_CASE("cuda products at the bound of int32", "[cuda]") {

@@ -31,8 +31,9 @@ void check_product(const cuda::device_activations_view& x, const cuda::device_ma
     fail<range_error>({"cuda::matmul: ", x.rows(), " tokens by ", w.rows(), " outputs; at most 2^31 - 1 of each"});
 }
 
-template <codec Codec>
-cuda::device::product<Codec> device_product(const cuda::device_activations_view& x, const packed_view<Codec>& w) {
+template <codec Codec, output_element Y>
+cuda::device::product<Codec> device_product(const cuda::device_activations_view& x, const packed_view<Codec>& w,
+                                            matrix_view<Y> y, std::span<const float> bias) {
   const auto u32 = [](std::size_t size) { return static_cast<unsigned>(size); };
   cuda::device::product<Codec> a(w.get_codec());
   a.codes = w.codes(0, 0);
@@ -54,6 +55,10 @@ cuda::device::product<Codec> device_product(const cuda::device_activations_view&
   a.group_blocks = w.groups() == 1 ? a.blocks : u32(w.format().granularity.group / block_inputs<Codec>);
   a.one_scale_row = w.format().granularity.kind == granularity::sharing::tensor;
   a.scales_type = w.format().scales;
+  a.bias = bias.empty() ? nullptr : bias.data();
+  a.y = y.data();
+  a.y_stride = y.row_stride();
+  a.y_type = kernel::output_type_of<Y>;
   return a;
 }
 
@@ -160,9 +165,10 @@ bool multiply_wide(cuda::device::product<Codec>& a, const cuda::launch& how) {
 template <codec Codec>
 bool multiply_many(cuda::device::product<Codec>& a, const cuda::launch& how) {
   namespace device = cuda::device;
-  // Up to 64 tokens, tiles pay when there is one for every third multiprocessor: measured, 2560 outputs no, 6912 yes.
-  const std::size_t panels = ceil_div(a.rows, panel_rows);
-  if (a.tokens <= 32 || (a.tokens <= 64 && panels < 8 * multiprocessors() / 3)) return false;
+  // A tile takes its time however few there are: measured at K = 2560, 25 us for 256 outputs x 128 tokens, and 12 us for half of
+  // each, where one panel a block takes 5.5 us for all of 2560 outputs x 64 tokens.
+  const std::size_t panels = ceil_div(a.rows, panel_rows), tiles = ceil_div(panels, 16) * ceil_div(a.tokens, 128);
+  if (a.tokens <= 32 || tiles < multiprocessors() / (a.tokens <= 64 ? 6 : 5)) return false;
   // Results beside sums leave registers for half as many rows.
   if constexpr (device::stage_inputs % block_inputs<Codec> == 0) {
     if (a.runs > 1 && multiply_wide<device::wide_shape<Codec, 1, 128>, false>(a, how)) return true;
@@ -207,11 +213,7 @@ void matmul(const device_activations_view& x, const W& w, matrix_view<Y> y, std:
   using Codec = typename W::codec_type;
   detail::check_product(x, weights, y.rows(), y.cols(), std::same_as<Y, std::int32_t>, bias);
   if (x.rows() == 0 || w.rows() == 0) return;
-  device::product<Codec> a = detail::device_product(x, weights.layout());
-  a.bias = bias.empty() ? nullptr : bias.data();
-  a.y = y.data();
-  a.y_stride = y.row_stride();
-  a.y_type = kernel::output_type_of<Y>;
+  device::product<Codec> a = detail::device_product(x, weights.layout(), y, bias);
   if (!detail::multiply_many(a, how)) detail::multiply_few(a, how);
 }
 
