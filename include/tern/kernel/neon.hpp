@@ -6,8 +6,8 @@
 ///
 ///   i2  u = 1 - w in 0..3 (one xor: v ^ 0x55), so sum(x w) = sum(x) - sum(x u). 85 products of at most 3 * 128 fit int16. One
 ///       token shifts once and masks: v & 12 is 4u, whose sums take 21 products, that is strips of 10 blocks.
-///   b3  umull by 27: the high byte is three digits, the low byte the next fraction, which times 9 holds the other two. Table
-///       lookups make levels of them.
+///   b3  the byte is a fraction: the digits are what its multiples move above eight bits. Two at a time, from 9 v, are looked
+///       up; the bytes of v, 9 v and 81 v are the fractions that are left.
 ///   n4, n6, b3x2, b3x3  levels from 16-byte tables. The largest says how many products fit int16: 4 at least (levels to 63).
 ///   i8  one product fits, so each smull is followed by its sadalp. Exact for -128.
 #pragma once
@@ -170,42 +170,35 @@ struct unpacker<i2> : expander<unpacker<i2>, i2> {
 /// One plane or several of trits in base 3: the levels c t of each digit, added up.
 template <std::size_t Planes, codec Codec>
 struct digit_unpacker : level_expander<digit_unpacker<Planes, Codec>, Codec> {
-  // c times the trit of the first, second, third digit of a triple 9 d0 + 3 d1 + d2, by its index 0..26; a pair is a triple
-  // without d0.
-  alignas(16) std::int8_t digit[Planes][3][32];
+  // c times the first and the second trit of a pair of digits 3 d0 + d1; c times the last trit is a product.
+  alignas(16) std::int8_t first[Planes][16] = {}, second[Planes][16] = {};
+  std::int8_t c[Planes];
 
   explicit digit_unpacker(const trit_code& code, int of_codec) : level_expander<digit_unpacker, Codec>(of_codec) {
-    for (std::size_t plane = 0; plane < Planes; ++plane)
-      for (int v = 0; v < 32; ++v) {
-        digit[plane][0][v] = static_cast<std::int8_t>(v < 27 ? code.c[plane] * (v / 9 - 1) : 0);
-        digit[plane][1][v] = static_cast<std::int8_t>(v < 27 ? code.c[plane] * (v / 3 % 3 - 1) : 0);
-        digit[plane][2][v] = static_cast<std::int8_t>(v < 27 ? code.c[plane] * (v % 3 - 1) : 0);
+    for (std::size_t plane = 0; plane < Planes; ++plane) {
+      c[plane] = code.c[plane];
+      for (int v = 0; v < 9; ++v) {
+        first[plane][v] = static_cast<std::int8_t>(c[plane] * (v / 3 - 1));
+        second[plane][v] = static_cast<std::int8_t>(c[plane] * (v % 3 - 1));
       }
+    }
   }
-  /// The high bytes of 16 products, and the low ones.
-  struct products {
-    uint8x16_t high, low;
-  };
-  TERN_INLINE static products multiply(uint8x16_t v, std::uint8_t factor) {
-    const uint8x16_t lo = vreinterpretq_u8_u16(vmull_u8(vget_low_u8(v), vdup_n_u8(factor)));
-    const uint8x16_t hi = vreinterpretq_u8_u16(vmull_high_u8(v, vdupq_n_u8(factor)));
-    return {vuzp2q_u8(lo, hi), vuzp1q_u8(lo, hi)};
-  }
-  TERN_INLINE static int8x16_t look_up(const std::int8_t* table, uint8x16_t index) {
-    return vqtbl2q_s8({{load128(table), load128(table + 16)}}, index);
-  }
-  TERN_INLINE static int8x16_t look_up_low(const std::int8_t* table, uint8x16_t index) {
-    return vqtbl1q_s8(load128(table), index);
+  /// The two digits that 9 v moves above eight bits: floor(9 v / 256) = floor(floor(v + v / 8) / 32), halved before it overflows.
+  TERN_INLINE static uint8x16_t pair(uint8x16_t v) { return vshrq_n_u8(vhaddq_u8(v, vshrq_n_u8(v, 3)), 4); }
+  /// The trit that 3 v moves there: v < 86 is -1, v > 170 is +1. A comparison that holds is -1.
+  TERN_INLINE static int8x16_t trit(uint8x16_t v) {
+    return vsubq_s8(vreinterpretq_s8_u8(vcltq_u8(v, vdupq_n_u8(86))),
+                    vreinterpretq_s8_u8(vcgtq_u8(v, vdupq_n_u8(170))));
   }
   TERN_INLINE void quarter(const std::uint8_t* at, int8x16_t* w) const {
     TERN_UNROLL for (std::size_t plane = 0; plane < Planes; ++plane) {
-      // 27 * 255 < 2^16, and what overflows eight bits at once is what does in three steps: three digits.
-      const products triple = multiply(load_codes(at + plane * vector_bytes), 27);
-      const products pair = multiply(triple.low, 9);
-      const auto& of = digit[plane];
-      const int8x16_t levels[5] = {look_up(of[0], triple.high), look_up(of[1], triple.high),
-                                   look_up(of[2], triple.high), look_up_low(of[1], pair.high),
-                                   look_up_low(of[2], pair.high)};
+      const uint8x16_t v = load_codes(at + plane * vector_bytes);
+      const uint8x16_t pair_0 = pair(v), pair_1 = pair(vmulq_u8(v, vdupq_n_u8(9)));
+      const int8x16_t firsts = load128(first[plane]), seconds = load128(second[plane]);
+      const int8x16_t last = trit(vmulq_u8(v, vdupq_n_u8(81)));
+      const int8x16_t levels[5] = {vqtbl1q_s8(firsts, pair_0), vqtbl1q_s8(seconds, pair_0), vqtbl1q_s8(firsts, pair_1),
+                                   vqtbl1q_s8(seconds, pair_1),
+                                   Planes == 1 ? last : vmulq_s8(last, vdupq_n_s8(c[plane]))};
       TERN_UNROLL for (std::size_t p = 0; p < b3::fold; ++p) w[p] = plane == 0 ? levels[p] : vaddq_s8(w[p], levels[p]);
     }
   }
