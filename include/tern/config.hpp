@@ -7,8 +7,9 @@
 ///   TERN_ON_ERROR(e)      replaces `throw e`; must not return (the default without exceptions is std::terminate)
 ///
 /// Set here:
-///   TERN_X86                                  the architecture compiled for
+///   TERN_X86, TERN_ARM64                      the architecture compiled for, where it has kernels of its own
 ///   TERN_REGION_BEGIN(features), TERN_REGION_END   a region whose functions use more instructions than the unit's flags
+///   TERN_INST                                 begins the assembly of an ARM instruction that is given by its number
 ///   TERN_INLINE                               inlined always: atoms, which cannot be called across regions
 ///   TERN_INLINE_COPIES(type)                  copies, moves and the destructor of a class, compiler-made and inlined always
 ///   TERN_NOINLINE                             a loop that wants the registers for itself
@@ -45,6 +46,8 @@ static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern need
 
 #if defined(__x86_64__) || defined(_M_X64)
 #define TERN_X86 1
+#elif defined(__aarch64__)
+#define TERN_ARM64 1
 #endif
 
 #define TERN_PRAGMA(text) _Pragma(#text)
@@ -56,6 +59,13 @@ static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern need
 #define TERN_REGION_BEGIN(features) TERN_PRAGMA(GCC push_options) TERN_PRAGMA(GCC target(features))
 #define TERN_REGION_END TERN_PRAGMA(GCC pop_options)
 #endif
+
+// On ARM no region lets functions use more instructions and leaves them what else the unit is compiled for: g++'s intrinsics of
+// dot products need arch=armv8.2-a, and so does binutils 2.40 to assemble them, which takes other extensions away; clang 14 and
+// 15 declare them only in units that have them. A number is accepted everywhere: where %0 is "v7", .Ltern_%0 is 7.
+#define TERN_INST                                                                                                     \
+  ".ifndef .Ltern_v0\n.irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n" \
+  ".equ .Ltern_v\\n,\\n\n.endr\n.endif\n.inst "
 
 #define TERN_INLINE inline __attribute__((always_inline))
 #define TERN_INLINE_COPIES(type)                          \

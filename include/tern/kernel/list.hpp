@@ -10,6 +10,10 @@
 #include <tern/kernel/avx2.hpp>
 #include <tern/kernel/avx512vnni.hpp>
 #include <tern/kernel/avxvnni.hpp>
+#elif defined(TERN_ARM64)
+#include <tern/kernel/neon.hpp>
+#include <tern/kernel/neon_dotprod.hpp>
+#include <tern/kernel/neon_i8mm.hpp>
 #endif
 
 namespace tern::inline v0_1::isa {
@@ -17,6 +21,8 @@ namespace tern::inline v0_1::isa {
 /// Every instruction set that the architecture compiled for may have; usable() tells whether this machine does.
 #if defined(TERN_X86)
 using all = type_list<amx, avx512vnni, avxvnni, avx2, scalar>;
+#elif defined(TERN_ARM64)
+using all = type_list<neon_i8mm, neon_dotprod, neon, scalar>;
 #else
 using all = type_list<scalar>;
 #endif
