@@ -10,11 +10,12 @@ void codec_i2(sink& out) {
   using method = tern::decompose_method;
   layer_answers<tern::multi_ternary_linear>(
       out, "multi_ternary_linear",
-      std::vector<tern::decompose_options>{{},
-                                           {.planes = 3, .granularity = tern::per_group(64)},
-                                           {.planes = 2, .granularity = tern::per_tensor, .method = method::greedy_refit},
-                                           {.planes = 2, .method = method::alternating},
-                                           {.planes = 3, .method = method::balanced}});
+      std::vector<tern::decompose_options>{
+          {},
+          {.planes = 3, .granularity = tern::per_group(64)},
+          {.planes = 2, .granularity = tern::per_tensor, .method = method::greedy_refit},
+          {.planes = 2, .method = method::alternating},
+          {.planes = 3, .method = method::balanced}});
 }
 
 }  // namespace answers

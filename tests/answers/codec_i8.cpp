@@ -48,7 +48,8 @@ void llm_int8(sink& out) {
   dice d(91);
   for (const float threshold : {0.0f, 3.0f, 6.0f, std::numeric_limits<float>::infinity()})
     for (const kind k : {kind::bell, kind::outliers, kind::wide, kind::zero}) {
-      const std::size_t outputs = d.one_of({1, 16, 37}), inputs = d.one_of({1, 33, 64, 150}), tokens = d.one_of({1, 5, 20});
+      const std::size_t outputs = d.one_of({1, 16, 37}), inputs = d.one_of({1, 33, 64, 150}),
+                        tokens = d.one_of({1, 5, 20});
       const auto w = draw(d, kind::bell, outputs, inputs);
       const auto x = draw(d, k, tokens, inputs);
       const auto bias = draw_bias(d, d.flip() ? outputs : 0);

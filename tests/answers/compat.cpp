@@ -11,7 +11,7 @@ void compat(sink& out) {
   dice d(70);
   for (const kind k : kinds) {
     // A scale of zero, or a code that no int8 is, is an error in some of them.
-    if (k == kind::zero || k == kind::huge || k == kind::tiny || k == kind::subnormal) continue;
+    if (k == kind::zero || k == kind::huge || k == kind::tiny || k == kind::subnormal || k == kind::far) continue;
     out.begin("compat of " + std::string(name_of(k)));
     const auto x = draw(d, k, 6, 64);
     for (const unsigned bits : {2u, 4u, 8u, 16u}) {
@@ -50,6 +50,18 @@ void compat(sink& out) {
     const auto tokens_x = draw(d, kind::bell, 3, 64);
     out.put(compat::multi_ternary_linear(tokens_x, planes.ternary, planes.gammas, draw_bias(d, 6)));
   }
+
+  out.begin("compat of no numbers");
+  auto x = draw(d, kind::bell, 4, 32);
+  x(1, 3) = std::numeric_limits<float>::quiet_NaN();
+  x(2, 4) = std::numeric_limits<float>::infinity();
+  x(3, 31) = -std::numeric_limits<float>::infinity();
+  const auto tokens = compat::quantize_activations(x.data(), {4, 32});
+  out.put(std::span<const std::int8_t>(tokens.data));
+  out.put(std::span<const float>(tokens.scales));
+  out.put(compat::quantize_weights(x, 16));
+  out.put(compat::symmetric_quantize(x).quantized);
+  out.put(compat::activation_quant(x));
 }
 
 }  // namespace answers

@@ -19,7 +19,8 @@ void decompose_all(sink& out, const char* name, std::size_t planes, const tern::
   dice d(40);
   for (const kind k : kinds)
     for (std::size_t p = 1; p <= planes; ++p)
-      for (const auto base : {tern::base_rule::absmean, tern::base_rule::twn, tern::base_rule::absmax, tern::base_rule::optimum}) {
+      for (const auto base :
+           {tern::base_rule::absmean, tern::base_rule::twn, tern::base_rule::absmax, tern::base_rule::optimum}) {
         const tern::granularity sharing[] = {tern::per_tensor, tern::per_channel, tern::per_input, tern::per_group(32)};
         const std::size_t rows = d.one_of({1, 2, 4}), cols = d.one_of({1, 7, 40, 70});
         const auto w = draw(d, k, rows, cols);
@@ -47,11 +48,13 @@ void decompositions(sink& out) {
   for (const auto which : {distribution::gauss, distribution::laplace, distribution::student_t4}) {
     const auto w = tern::synthetic_weights(3, 600, which, 41);
     out.put(tern::decompose(w, {.planes = 5, .method = method::alternating, .start = start::base}, out.ex));
-    out.put(tern::decompose(w, {.planes = 4, .granularity = tern::per_group(200), .method = method::alternating}, out.ex));
+    out.put(
+        tern::decompose(w, {.planes = 4, .granularity = tern::per_group(200), .method = method::alternating}, out.ex));
     out.put(tern::decompose(w, {.planes = 5, .method = method::balanced}, out.ex));
     for (const double target : {3.0, 12.5, 20.0})
       for (const auto how : {method::greedy, method::alternating})
-        out.put(tern::decompose(w, {.planes = 4, .method = how, .start = start::base, .target_snr_db = target}, out.ex));
+        out.put(
+            tern::decompose(w, {.planes = 4, .method = how, .start = start::base, .target_snr_db = target}, out.ex));
   }
 
   out.begin("plane codes");

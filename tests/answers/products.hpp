@@ -28,7 +28,8 @@ inline product_case draw_case(dice& d, std::size_t group_multiple) {
   c.inputs = d.one_of({1, 3, 4, 15, 16, 17, 20, 31, 63, 64, 65, 79, 80, 127, 128, 139, 160, 257, 320, 515});
   while (c.tokens * c.outputs * c.inputs > 200000) c.tokens = (c.tokens + 1) / 2;
   const std::size_t multiples = d.one_of({1, 2, 3, 8});
-  const tern::granularity sharing[] = {tern::per_tensor, tern::per_channel, tern::per_group(multiples * group_multiple)};
+  const tern::granularity sharing[] = {tern::per_tensor, tern::per_channel,
+                                       tern::per_group(multiples * group_multiple)};
   c.granularity = sharing[d.below(3)];
   c.scales = static_cast<tern::scale_type>(d.below(3));
   c.planes = d.one_of({1, 1, 2, 3});
@@ -144,6 +145,24 @@ void random_products(sink& out, const std::string& name) {
   }
 }
 
+/// More panels and tokens than any kernel takes at once; many groups, and depths that end within blocks.
+template <tern::codec Codec>
+void large_products(sink& out, const std::string& name) {
+  out.begin(name + ": large products");
+  dice d(83);
+  const product_case cases[] = {
+      {.tokens = 1, .outputs = 600, .inputs = 333, .bias = true},
+      {.tokens = 1, .outputs = 290, .inputs = 331, .planes = 2, .granularity = tern::per_group(80)},
+      {.tokens = 20, .outputs = 300, .inputs = 161, .granularity = tern::per_group(80)},
+      {.tokens = 133, .outputs = 275, .inputs = 90, .x_zeros = true, .w_zeros = true}};
+  for (const product_case& c : cases) {
+    const auto w = draw_weights<Codec>(d, c);
+    const codes x = draw_codes(d, c);
+    const auto bias = draw_bias(d, c.bias ? c.outputs : 0);
+    put_product(out, c, x, w, bias);
+  }
+}
+
 /// Sums as large as they get: the largest level times the largest activation, over runs long enough for any accumulator of
 /// 16 bits, and over the longest run that int32 holds.
 template <tern::codec Codec>
@@ -162,7 +181,8 @@ void largest_sums(sink& out, const std::string& name) {
       tern::quantized_matrix q(1, outputs, inputs, tern::per_channel);
       for (std::size_t n = 0; n < outputs; ++n) {
         q.scales[n] = 0.11f;
-        for (std::size_t k = 0; k < inputs; ++k) q.code_row(0, n)[k] = static_cast<std::int8_t>(n % 2 == 0 ? least : most);
+        for (std::size_t k = 0; k < inputs; ++k)
+          q.code_row(0, n)[k] = static_cast<std::int8_t>(n % 2 == 0 ? least : most);
       }
       const tern::packed_matrix<Codec> w(q, {}, codec);
       for (const std::size_t y : {std::size_t{0}, std::size_t{3}}) {
@@ -218,14 +238,16 @@ void float_products(sink& out, const std::string& name) {
     c.x_zeros = false;
     const auto w = draw_weights<Codec>(d, c);
     tern::matrix<float> x(c.tokens, c.inputs);
-    for (std::size_t j = 0; j < c.tokens * c.inputs; ++j) x.data()[j] = i % 3 == 0 ? d.real(-127, 126) : d.real(-12, 12);
+    for (std::size_t j = 0; j < c.tokens * c.inputs; ++j)
+      x.data()[j] = i % 3 == 0 ? d.real(-127, 126) : d.real(-12, 12);
     if (i % 6 == 1 && c.tokens != 0) {
       x(0, 0) = std::numeric_limits<float>::infinity();
       x(c.tokens - 1, c.inputs / 2) = -std::numeric_limits<float>::infinity();
       x(c.tokens / 2, c.inputs - 1) = std::numeric_limits<float>::quiet_NaN();
     }
     const auto bias = draw_bias(d, c.bias ? c.outputs : 0);
-    put_product(out, c, [&](std::size_t begin, std::size_t end) { return rows_of(x, begin, end); }, w, bias);
+    put_product(
+        out, c, [&](std::size_t begin, std::size_t end) { return rows_of(x, begin, end); }, w, bias);
   }
 }
 
@@ -233,6 +255,7 @@ template <tern::codec Codec>
 void codec_products(sink& out) {
   const std::string name(Codec::name());
   random_products<Codec>(out, name);
+  large_products<Codec>(out, name);
   largest_sums<Codec>(out, name);
   extreme_scales<Codec>(out, name);
   float_products<Codec>(out, name);

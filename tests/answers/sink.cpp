@@ -67,18 +67,32 @@ void sink::put(const tern::activations_view& x) {
 
 std::string_view name_of(kind k) {
   switch (k) {
-    case kind::bell: return "bell";
-    case kind::wide: return "wide";
-    case kind::halves: return "halves";
-    case kind::grid: return "grid";
-    case kind::bfloats: return "bfloats";
-    case kind::outliers: return "outliers";
-    case kind::one_sided: return "one_sided";
-    case kind::tiny: return "tiny";
-    case kind::huge: return "huge";
-    case kind::subnormal: return "subnormal";
-    case kind::zero: return "zero";
-    case kind::constant: return "constant";
+    case kind::bell:
+      return "bell";
+    case kind::wide:
+      return "wide";
+    case kind::far:
+      return "far";
+    case kind::halves:
+      return "halves";
+    case kind::grid:
+      return "grid";
+    case kind::bfloats:
+      return "bfloats";
+    case kind::outliers:
+      return "outliers";
+    case kind::one_sided:
+      return "one_sided";
+    case kind::tiny:
+      return "tiny";
+    case kind::huge:
+      return "huge";
+    case kind::subnormal:
+      return "subnormal";
+    case kind::zero:
+      return "zero";
+    case kind::constant:
+      return "constant";
   }
   return "";
 }
@@ -92,6 +106,8 @@ float draw_value(dice& d, kind k, float unit) {
       return d.bell();
     case kind::wide:  // twenty powers of two
       return d.real(-12, 7);
+    case kind::far:  // so far apart that sums in double round
+      return d.real(-60, 14);
     case kind::halves:  // ties of every symmetric rounding, where 127 units are the largest magnitude
       return unit * 0.5f * static_cast<float>(d.between(-254, 254));
     case kind::grid:  // few distinct values: equal errors, equal sums, equal levels

@@ -11,7 +11,8 @@ namespace {
 
 /// All but snr_db, which is the C library's logarithm.
 void put_distortion(sink& out, const tern::distortion_result& d) {
-  for (const double value : {d.max_error, d.mean_error, d.mse, d.relative_frobenius, d.cosine, d.sparsity, d.signal, d.noise})
+  for (const double value :
+       {d.max_error, d.mean_error, d.mse, d.relative_frobenius, d.cosine, d.sparsity, d.signal, d.noise})
     out.put(value);
 }
 
@@ -83,16 +84,25 @@ void weights(sink& out) {
     put_distortion(out, tern::distortion(converted<tern::half>(back), c.w));
   }
 
+  auto odd = draw(d, kind::bell, 3, 20);
+  const auto plain = odd;
+  odd(1, 5) = std::numeric_limits<float>::infinity();
+  put_distortion(out, tern::distortion(plain, odd));
+  odd(2, 7) = std::numeric_limits<float>::quiet_NaN();
+  put_distortion(out, tern::distortion(plain, odd));
+  put_distortion(out, tern::distortion(odd, plain));
+
   out.begin("packed int8 and int4");
   for (const auto& c : cases) {
     // Scales of 16 bits hold neither the largest nor the smallest of float32.
-    const bool extreme = c.of == kind::tiny || c.of == kind::huge || c.of == kind::subnormal;
+    const bool extreme = c.of == kind::tiny || c.of == kind::huge || c.of == kind::subnormal || c.of == kind::far;
     const bool packs = c.granularity.kind != tern::granularity::sharing::input && c.granularity.group % 16 == 0;
     if (!packs) continue;
     for (const auto scales : {tern::scale_type::float32, tern::scale_type::float16, tern::scale_type::bfloat16}) {
       if (extreme && scales == tern::scale_type::float16) continue;
       const tern::int8_matrix eight(tern::quantize_zero_point(c.w, c.granularity), {.scales = scales});
-      const tern::int4_matrix four(tern::quantize_zero_point(c.w, c.granularity, {4}), {.scales = scales, .sums = true});
+      const tern::int4_matrix four(tern::quantize_zero_point(c.w, c.granularity, {4}),
+                                   {.scales = scales, .sums = true});
       out.put_bytes(eight.storage());
       out.put_bytes(tern::save(four));
       out.put(tern::dequantize(eight));
