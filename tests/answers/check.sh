@@ -3,7 +3,7 @@
 # COMMAND is the program answers, perhaps behind an emulator. It must print the table in expected.txt on every instruction set
 # that its --list-isas names, and on the first of them, or with --each on all, also from four threads (where the program has
 # them), token by token, and by 64 tokens. With --file all runs must write the bytes of FILE; the first makes it where it is
-# missing.
+# missing. As many runs at once as there are cores.
 set -euo pipefail
 export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd)
@@ -15,48 +15,52 @@ while [ $# -gt 0 ]; do
     *) break ;;
   esac
 done
-
+command=("$@")
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-runs=0 bad=0
-# answers OPTIONS...
+
+# answers OPTIONS...: one run; fails where it differs, and says how
 answers() {
-  runs=$((runs + 1))
-  local result=(${file:+"$out/bytes"}) begin=$SECONDS
-  if ! "${command[@]}" "$@" "${result[@]}" >"$out/table" 2>"$out/errors"; then
-    echo "FAILED: $*"
-    tail -n 5 "$out/errors"
-    bad=$((bad + 1))
-  elif ! diff "$here/expected.txt" "$out/table" >"$out/diff"; then
-    echo "differs (<: expected.txt, >: now): $*"
-    cat "$out/diff"
-    bad=$((bad + 1))
-  elif [ -n "$file" ] && [ -e "$file" ] && ! cmp "$file" "$out/bytes"; then
+  local mine result=() begin=$SECONDS
+  mine=$(mktemp -d "$out/run.XXXXXX")
+  if [ -n "$file" ]; then result=("$mine/bytes"); fi
+  if ! "${command[@]}" "$@" "${result[@]}" >"$mine/table" 2>"$mine/errors"; then
+    printf 'FAILED: %s\n%s\n' "$*" "$(tail -n 5 "$mine/errors")"
+  elif ! diff "$here/expected.txt" "$mine/table" >"$mine/diff"; then
+    printf 'differs (<: expected.txt, >: now): %s\n%s\n' "$*" "$(cat "$mine/diff")"
+  elif [ -n "$file" ] && [ -e "$file" ] && ! cmp "$file" "$mine/bytes"; then
     echo "differs from $file: $*"
-    bad=$((bad + 1))
   else
     echo "the same, $((SECONDS - begin)) s: $*"
-    if [ -n "$file" ] && [ ! -e "$file" ]; then cp "$out/bytes" "$file"; fi
+    if [ -n "$file" ] && [ ! -e "$file" ]; then mv "$mine/bytes" "$file"; fi
+    rm -rf "$mine"
+    return
   fi
+  return 1
 }
 
-command=("$@")
 "${command[@]}" --list-isas >"$out/isas"
 [ -s "$out/isas" ] || { echo 'no instruction set'; exit 1; }
-threads=()
-if "${command[@]}" --threads 4 --list-isas >/dev/null 2>&1; then threads=(--threads 4); fi
+threads=''
+if "${command[@]}" --threads 4 --list-isas >/dev/null 2>&1; then threads='--threads 4'; fi
 options=true
 while read -r isa; do
-  answers --isa "$isa"
-  $options || continue
-  answers --isa "$isa" "${threads[@]}" --batch 1
-  answers --isa "$isa" --batch 64
-  if $each && [ ${#threads[@]} -gt 0 ]; then
-    answers --isa "$isa" "${threads[@]}"
-    answers --isa "$isa" --batch 1
-    answers --isa "$isa" "${threads[@]}" --batch 64
+  echo "--isa $isa"
+  if $options; then printf -- '--isa %s %s\n' "$isa" "$threads --batch 1" "$isa" '--batch 64'; fi
+  if $options && $each; then
+    printf -- '--isa %s %s\n' "$isa" "$threads" "$isa" '--batch 1' "$isa" "$threads --batch 64"
   fi
   options=$each
-done <"$out/isas"
-echo "RESULT $runs runs on $(paste -sd' ' "$out/isas"), $bad of them different"
-[ $bad = 0 ]
+done <"$out/isas" >"$out/runs"
+
+bad=0
+{
+  read -ra words && { answers "${words[@]}" || bad=1; } # alone, to make the file
+  while read -ra words; do
+    if [ "$(jobs -rp | wc -l)" -ge "$(getconf _NPROCESSORS_ONLN)" ]; then wait -n || bad=1; fi
+    answers "${words[@]}" </dev/null &
+  done
+} <"$out/runs"
+while [ -n "$(jobs -p)" ]; do wait -n || bad=1; done
+echo "RESULT $(wc -l <"$out/runs") runs on $(paste -sd' ' "$out/isas"): $( ((bad)) && echo different || echo the same)"
+exit $bad

@@ -172,19 +172,20 @@ void largest_sums(sink& out, const std::string& name) {
   int least = 0, most = 0;
   for (int level = -128; level < 128; ++level)
     if (codec.holds(level)) least = level < least ? level : least, most = level;
-  for (const std::size_t inputs : {std::size_t{1999}, tern::max_inputs(false, false)}) {
+  const std::size_t deepest = Codec::bytes == 1 ? tern::max_inputs(false, false) : 20000;  // packing them takes a while
+  for (const std::size_t inputs : {std::size_t{1999}, deepest}) {
     const std::size_t tokens = inputs > 2000 ? 1 : 5, outputs = inputs > 2000 ? 2 : 18;
+    tern::quantized_matrix q(1, outputs, inputs, tern::per_channel);
+    for (std::size_t n = 0; n < outputs; ++n) {
+      q.scales[n] = 0.11f;
+      for (std::size_t k = 0; k < inputs; ++k)
+        q.code_row(0, n)[k] = static_cast<std::int8_t>(n % 2 == 0 ? least : most);
+    }
+    const tern::packed_matrix<Codec> w(q, {}, codec);
     product_case c{.tokens = tokens, .outputs = outputs, .inputs = inputs};
     for (const int x_code : {-128, 127}) {
       codes x{tern::matrix<std::int8_t>(tokens, inputs), std::vector<float>(tokens, 0.37f), {}};
       for (std::size_t i = 0; i < tokens * inputs; ++i) x.x.data()[i] = static_cast<std::int8_t>(x_code);
-      tern::quantized_matrix q(1, outputs, inputs, tern::per_channel);
-      for (std::size_t n = 0; n < outputs; ++n) {
-        q.scales[n] = 0.11f;
-        for (std::size_t k = 0; k < inputs; ++k)
-          q.code_row(0, n)[k] = static_cast<std::int8_t>(n % 2 == 0 ? least : most);
-      }
-      const tern::packed_matrix<Codec> w(q, {}, codec);
       for (const std::size_t y : {std::size_t{0}, std::size_t{3}}) {
         c.y = y;
         put_product(out, c, x, w, {});
