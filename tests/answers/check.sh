@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # check.sh [--each] [--file FILE] COMMAND...
 # COMMAND is the program answers, perhaps behind an emulator. It must print the table in expected.txt on every instruction set
-# that its --list-isas names, and on the first of them, or with --each on all, also from four threads (where the program has
-# them), token by token, and by 64 tokens. With --file all runs must write the bytes of FILE; the first makes it where it is
+# that its --list-isas names, and on the first of them, or with --each on all, also by 64 tokens from four threads (where the
+# program has them), and token by token. With --file all runs must write the bytes of FILE; the first makes it where it is
 # missing. As many runs at once as there are cores.
 set -euo pipefail
 export LC_ALL=C
@@ -46,9 +46,9 @@ if "${command[@]}" --threads 4 --list-isas >/dev/null 2>&1; then threads='--thre
 options=true
 while read -r isa; do
   echo "--isa $isa"
-  if $options; then printf -- '--isa %s %s\n' "$isa" "$threads --batch 1" "$isa" '--batch 64'; fi
+  if $options; then printf -- '--isa %s %s\n' "$isa" "$threads --batch 64" "$isa" '--batch 1'; fi
   if $options && $each; then
-    printf -- '--isa %s %s\n' "$isa" "$threads" "$isa" '--batch 1' "$isa" "$threads --batch 64"
+    printf -- '--isa %s %s\n' "$isa" "$threads" "$isa" '--batch 64' "$isa" "$threads --batch 1"
   fi
   options=$each
 done <"$out/isas" >"$out/runs"
