@@ -25,6 +25,9 @@
 
 #if !defined(__EMSCRIPTEN__) || defined(__EMSCRIPTEN_PTHREADS__)
 #define ANSWERS_THREADS 1
+#include <barrier>
+#include <functional>
+#include <memory>
 #include <thread>
 #else
 #define ANSWERS_THREADS 0
@@ -73,21 +76,57 @@ class dice {
   std::uint64_t state_;
 };
 
+#if ANSWERS_THREADS
+/// Threads that wait between jobs: to start them anew for each of thousands takes an emulator minutes.
+class pool {
+ public:
+  explicit pool(std::ptrdiff_t threads) : begin_(threads), end_(threads) {
+    for (std::ptrdiff_t t = 1; t < threads; ++t)
+      threads_.emplace_back([this, t] {
+        for (;;) {
+          begin_.arrive_and_wait();
+          if (!job_) return;
+          job_(static_cast<std::size_t>(t));
+          end_.arrive_and_wait();
+        }
+      });
+  }
+  ~pool() {
+    job_ = nullptr;
+    begin_.arrive_and_wait();
+    for (std::thread& thread : threads_) thread.join();
+  }
+  /// job(t) on each thread t, the caller being thread 0.
+  void run(std::function<void(std::size_t)> job) {
+    job_ = std::move(job);
+    begin_.arrive_and_wait();
+    job_(0);
+    end_.arrive_and_wait();
+  }
+
+ private:
+  std::barrier<> begin_, end_;
+  std::function<void(std::size_t)> job_;
+  std::vector<std::thread> threads_;
+};
+#endif
+
 /// Parts run by that many threads, each the parts of its remainder; on the caller's alone where there is one.
 class workers {
  public:
-  explicit workers(std::size_t threads = 1) : threads_(threads) {}
+  explicit workers(std::size_t threads = 1) : threads_(threads) {
+#if ANSWERS_THREADS
+    if (threads > 1) pool_ = std::make_shared<pool>(static_cast<std::ptrdiff_t>(threads));
+#endif
+  }
   std::size_t concurrency() const { return threads_; }
   template <class F>
   void parallel_for(std::size_t n, F&& f) const {
 #if ANSWERS_THREADS
-    if (threads_ > 1) {
-      std::vector<std::thread> threads;
-      for (std::size_t t = 0; t < threads_; ++t)
-        threads.emplace_back([this, n, t, &f] {
-          for (std::size_t i = t; i < n; i += threads_) f(i);
-        });
-      for (std::thread& thread : threads) thread.join();
+    if (pool_) {
+      pool_->run([this, n, &f](std::size_t t) {
+        for (std::size_t i = t; i < n; i += threads_) f(i);
+      });
       return;
     }
 #endif
@@ -96,6 +135,9 @@ class workers {
 
  private:
   std::size_t threads_;
+#if ANSWERS_THREADS
+  std::shared_ptr<pool> pool_;
+#endif
 };
 
 class sink {
