@@ -92,8 +92,8 @@ static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern need
 #define TERN_TU_PIN
 #endif
 #define TERN_TU_PASTE_(f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19, f20, \
-                       f21, f22, f23, f24, f25, f26, f27, f28, f29, f30, f31, f32, f33, f34, f35, f36, pin)           \
-  tu##f0##f1##f2##f3##f4##f5##f6##f7##f8##f9##f10##f11##f12##f13##f14##f15##f16##f17##f18##f19##f20##f21##f22##f23##f24##f25##f26##f27##f28##f29##f30##f31##f32##f33##f34##f35##f36##_##pin
+                       f21, f22, f23, f24, f25, f26, f27, f28, f29, f30, f31, f32, f33, f34, f35, f36, f37, f38, pin) \
+  tu##f0##f1##f2##f3##f4##f5##f6##f7##f8##f9##f10##f11##f12##f13##f14##f15##f16##f17##f18##f19##f20##f21##f22##f23##f24##f25##f26##f27##f28##f29##f30##f31##f32##f33##f34##f35##f36##f37##f38##_##pin
 #define TERN_TU_PASTE(...) TERN_TU_PASTE_(__VA_ARGS__)
 #define TERN_TU                                                                                               \
   TERN_TU_PASTE(TERN_FLAG(__SSE3__, _sse3), TERN_FLAG(__SSSE3__, _ssse3), TERN_FLAG(__SSE4_1__, _sse41),      \
@@ -109,7 +109,8 @@ static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern need
                 TERN_FLAG(__FMA4__, _fma4), TERN_FLAG(__TBM__, _tbm), TERN_FLAG(__AVXVNNIINT8__, _int8),      \
                 TERN_FLAG(__AVXIFMA__, _ifma), TERN_FLAG(__AVX512IFMA__, _ifma512),                           \
                 TERN_FLAG(__AVX512BITALG__, _bitalg), TERN_FLAG(__ARM_FEATURE_DOTPROD, _dotprod),             \
-                TERN_FLAG(__ARM_FEATURE_MATMUL_INT8, _i8mm), TERN_FLAG(__ARM_FEATURE_SVE, _sve), TERN_TU_PIN)
+                TERN_FLAG(__ARM_FEATURE_MATMUL_INT8, _i8mm), TERN_FLAG(__ARM_FEATURE_SVE, _sve),              \
+                TERN_FLAG(__wasm_simd128__, _simd128), TERN_FLAG(__wasm_relaxed_simd__, _relaxed), TERN_TU_PIN)
 
 namespace tern::inline v0_1::inline TERN_TU {
 /// Names this unit's flags in the type of a member function template that reaches a kernel.

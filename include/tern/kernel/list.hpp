@@ -10,6 +10,8 @@
 #include <tern/kernel/avx2.hpp>
 #include <tern/kernel/avx512vnni.hpp>
 #include <tern/kernel/avxvnni.hpp>
+#elif defined(__wasm_simd128__)
+#include <tern/kernel/wasm_simd128.hpp>
 #endif
 
 namespace tern::inline v0_1::isa {
@@ -17,6 +19,8 @@ namespace tern::inline v0_1::isa {
 /// Every instruction set that the architecture compiled for may have; usable() tells whether this machine does.
 #if defined(TERN_X86)
 using all = type_list<amx, avx512vnni, avxvnni, avx2, scalar>;
+#elif defined(__wasm_simd128__)
+using all = type_list<wasm_simd128, scalar>;
 #else
 using all = type_list<scalar>;
 #endif
