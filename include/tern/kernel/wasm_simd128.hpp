@@ -8,9 +8,11 @@
 ///
 ///   i2  u = w + 2 = v ^ 0xAA, a field of 0..3. A field masked where it is, is 4^p u; activations of that quad come as
 ///       4^(3 - p) x, so all products are 64 u x, and sum(x w) = sum(x u) - 2 sum(x). 26 operations for 64 products.
-///   b3  times 3 the digit is what overflows a byte: f' = 3 f - 256 d. So 256 sum(x d) = sum(x (3 f - f')): one linear
-///       form of the fractions f, whose six coefficients 3 x(p) - x(p - 1) serve all rows, and no digit is ever seen.
-///       sum(x w) = sum(x d) - sum(x). 46 operations for 80 products; b3x2 and b3x3 are c times the sums of each plane.
+///   b3  a byte is a fraction f of 256 whose digit d is what overflows when it is tripled: 256 d = 3 f - f', f' = 3 f mod 256.
+///       With s = f - 128, a signed byte, 256 w = 3 s - s', s' = 3 s mod 256: nothing but multiples of s modulo 256, which
+///       int16 holds as 256 s. So 256 sum(x w) = sum(x (3 s - s')), a linear form in six multiples whose coefficients
+///       3 x(p) - x(p - 1) serve all rows: no digit is ever seen. 36 operations for 80 products. b3x2 and b3x3 are c times
+///       the sums of each plane.
 ///   n4, n6, i8  signed levels l, by i8x16.swizzle from tables or as they are: l << 8 and l & 0xFF00 are 256 l.
 ///
 /// Scaled sums are exact modulo 2^32, and strips are so short that they fit. For many tokens operands are held as int16.
@@ -223,15 +225,15 @@ struct level_decoder : word_decoder<D, Codec> {
     alignas(16) split_quads<strip_quads> token;
     token.split(x, n * Codec::fold);
     const std::uint8_t* blocks = *at;
+    const std::int32_t *evens = token.even, *odds = token.odd;
     ints sum = broadcast(0);
-    for (std::size_t b = 0; b < n; ++b, blocks += block_bytes<Codec>) {
+    for (std::size_t b = 0; b < n; ++b, blocks += block_bytes<Codec>, evens += Codec::fold, odds += Codec::fold) {
       TERN_UNROLL for (std::size_t j = 0; j < parts; ++j) {
         v128_t l[Codec::fold];
         base::self().signed_levels(blocks + 16 * j, l);
         TERN_UNROLL for (std::size_t p = 0; p < Codec::fold; ++p) {
-          const std::size_t q = b * Codec::fold + p;
-          sum.v[j] = multiply_add(sum.v[j], wasm_i16x8_shl(l[p], 8), broadcast_pair(token.even[q]));
-          sum.v[j] = multiply_add(sum.v[j], wasm_v128_and(l[p], wasm_i16x8_splat(-256)), broadcast_pair(token.odd[q]));
+          sum.v[j] = multiply_add(sum.v[j], wasm_i16x8_shl(l[p], 8), broadcast_pair(evens[p]));
+          sum.v[j] = multiply_add(sum.v[j], wasm_v128_and(l[p], wasm_i16x8_splat(-256)), broadcast_pair(odds[p]));
         }
       }
     }
@@ -275,15 +277,15 @@ struct decoder<i2> : word_decoder<decoder<i2>, i2> {
       wasm_v128_store(token.odd + q, wasm_i16x8_mul(wasm_v128_load(token.odd + q), scale));
     }
     const std::uint8_t* blocks = *at;
+    const std::int32_t *evens = token.even, *odds = token.odd;
     ints sum = broadcast(0);
-    for (std::size_t b = 0; b < n; ++b, blocks += vector_bytes) {
+    for (std::size_t b = 0; b < n; ++b, blocks += vector_bytes, evens += i2::fold, odds += i2::fold) {
       TERN_UNROLL for (std::size_t j = 0; j < parts; ++j) {
         const v128_t even = unsigned_fields(blocks + 16 * j), odd = wasm_u16x8_shr(even, 8);
         TERN_UNROLL for (std::size_t p = 0; p < i2::fold; ++p) {
           const v128_t mask = wasm_i16x8_splat(static_cast<std::int16_t>(3 << 2 * p));
-          const std::size_t q = b * i2::fold + p;
-          sum.v[j] = multiply_add(sum.v[j], wasm_v128_and(even, mask), broadcast_pair(token.even[q]));
-          sum.v[j] = multiply_add(sum.v[j], wasm_v128_and(odd, mask), broadcast_pair(token.odd[q]));
+          sum.v[j] = multiply_add(sum.v[j], wasm_v128_and(even, mask), broadcast_pair(evens[p]));
+          sum.v[j] = multiply_add(sum.v[j], wasm_v128_and(odd, mask), broadcast_pair(odds[p]));
         }
       }
     }
@@ -304,18 +306,19 @@ struct decoder<i2> : word_decoder<decoder<i2>, i2> {
   }
 };
 
-/// Base 3, of one plane or several: levels are sums of c times a digit 0..2, and x_sum is -1 for each c.
+/// Base 3, of one plane or several: levels are sums of c times a trit.
 template <class D, codec Codec, std::size_t Planes>
-struct digit_decoder : word_decoder<D, Codec> {
+struct trit_decoder : word_decoder<D, Codec> {
   using base = word_decoder<D, Codec>;
+  static constexpr std::int32_t x_sum = 0;
+  static_assert(base::strip_blocks * block_inputs<Codec> * 128 <= 32767, "sums of 2^16 w x");
 
-  std::int32_t x_sum;
   std::int16_t c[Planes];
 
-  /// The coefficients of the six fractions of each block of a strip: 3 x(0), 3 x(p) - x(p - 1), -x(4).
+  /// The coefficients of the six multiples of a byte, for each block of a strip: 3 x(0), 3 x(p) - x(p - 1), -x(4).
   struct coefficients {
-    static constexpr std::size_t fractions = b3::fold + 1;
-    std::int32_t even[base::strip_blocks * fractions], odd[base::strip_blocks * fractions];
+    static constexpr std::size_t multiples = b3::fold + 1;
+    std::int32_t even[base::strip_blocks * multiples], odd[base::strip_blocks * multiples];
 
     TERN_INLINE static void combine(const std::int32_t* quads, std::int32_t* out) {
       const v128_t three = wasm_i16x8_splat(3), zero = wasm_i32x4_splat(0), first = wasm_v128_load(quads);
@@ -328,8 +331,8 @@ struct digit_decoder : word_decoder<D, Codec> {
       alignas(16) split_quads<strip_quads> token;
       token.split(x, blocks * b3::fold);
       for (std::size_t b = 0; b < blocks; ++b) {
-        combine(token.even + b * b3::fold, even + b * fractions);
-        combine(token.odd + b * b3::fold, odd + b * fractions);
+        combine(token.even + b * b3::fold, even + b * multiples);
+        combine(token.odd + b * b3::fold, odd + b * multiples);
       }
     }
   };
@@ -338,63 +341,61 @@ struct digit_decoder : word_decoder<D, Codec> {
     alignas(16) coefficients of_x;
     of_x.make(x, n);
     for (std::size_t plane = 0; plane < Planes; ++plane) {
-      const ints sum = sum_of_digits(*at + plane * vector_bytes, n, of_x);
+      const ints sum = sum_of_trits(*at + plane * vector_bytes, n, of_x);
       TERN_UNROLL for (std::size_t j = 0; j < parts; ++j) all->v[j] =
           wasm_i32x4_add(all->v[j], wasm_i32x4_mul(sum.v[j], wasm_i32x4_splat(c[plane])));
     }
   }
-  /// sum(x d) of the blocks of one plane.
-  TERN_INLINE static ints sum_of_digits(const std::uint8_t* blocks, std::size_t n, const coefficients& of_x) {
-    const v128_t low = wasm_i16x8_splat(255);
+  /// sum(x w) of the blocks of one plane.
+  TERN_INLINE static ints sum_of_trits(const std::uint8_t* blocks, std::size_t n, const coefficients& of_x) {
+    constexpr std::int16_t powers[] = {1, 3, 9, 27, 81, 243};
+    static_assert(std::size(powers) == coefficients::multiples);
+    const std::int32_t *evens = of_x.even, *odds = of_x.odd;
     ints sum = broadcast(0);
     for (std::size_t b = 0; b < n; ++b, blocks += block_bytes<Codec>) {
       TERN_UNROLL for (std::size_t j = 0; j < parts; ++j) {
-        v128_t f = wasm_v128_load(blocks + 16 * j);
-        TERN_UNROLL for (std::size_t p = 0; p < coefficients::fractions; ++p) {
-          const std::size_t q = b * coefficients::fractions + p;
-          sum.v[j] = multiply_add(sum.v[j], wasm_v128_and(f, low), broadcast_pair(of_x.even[q]));
-          sum.v[j] = multiply_add(sum.v[j], wasm_u16x8_shr(f, 8), broadcast_pair(of_x.odd[q]));
-          f = wasm_i8x16_add(wasm_i8x16_add(f, f), f);
+        const v128_t s = wasm_v128_xor(wasm_v128_load(blocks + 16 * j), wasm_i8x16_splat(-128));
+        const v128_t even = wasm_i16x8_shl(s, 8), odd = wasm_v128_and(s, wasm_i16x8_splat(-256));
+        TERN_UNROLL for (std::size_t p = 0; p < coefficients::multiples; ++p) {
+          const v128_t power = wasm_i16x8_splat(powers[p]);
+          sum.v[j] = multiply_add(sum.v[j], wasm_i16x8_mul(even, power), broadcast_pair(evens[p]));
+          sum.v[j] = multiply_add(sum.v[j], wasm_i16x8_mul(odd, power), broadcast_pair(odds[p]));
         }
       }
+      evens += coefficients::multiples;
+      odds += coefficients::multiples;
     }
-    TERN_UNROLL for (std::size_t j = 0; j < parts; ++j) sum.v[j] = wasm_i32x4_shr(sum.v[j], 8);
+    TERN_UNROLL for (std::size_t j = 0; j < parts; ++j) sum.v[j] = wasm_i32x4_shr(sum.v[j], 16);
     return sum;
   }
   TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
-    const v128_t low = wasm_i16x8_splat(255), three = wasm_i16x8_splat(3);
+    const v128_t low = wasm_i16x8_splat(255), three = wasm_i16x8_splat(3), one = wasm_i16x8_splat(1);
     TERN_UNROLL for (std::size_t j = 0; j < parts; ++j) {
-      v128_t u[b3::fold][2];
+      v128_t level[b3::fold][2];
       for (std::size_t plane = 0; plane < Planes; ++plane) {
-        v128_t f = wasm_v128_load(block + plane * vector_bytes + 16 * j);
-        const v128_t times = wasm_i16x8_splat(c[plane]);
-        TERN_UNROLL for (std::size_t p = 0; p < b3::fold; ++p) {
-          const v128_t split[2] = {wasm_v128_and(f, low), wasm_u16x8_shr(f, 8)};
-          TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
-            const v128_t digits = wasm_i16x8_mul(wasm_u16x8_shr(wasm_i16x8_mul(split[h], three), 8), times);
-            u[p][h] = plane == 0 ? digits : wasm_i16x8_add(u[p][h], digits);
-          }
-          f = wasm_i8x16_add(wasm_i8x16_add(f, f), f);
+        const v128_t f = wasm_v128_load(block + plane * vector_bytes + 16 * j), times = wasm_i16x8_splat(c[plane]);
+        v128_t fraction[2] = {wasm_v128_and(f, low), wasm_u16x8_shr(f, 8)};
+        TERN_UNROLL for (std::size_t p = 0; p < b3::fold; ++p) TERN_UNROLL for (std::size_t h = 0; h < 2; ++h) {
+          const v128_t tripled = wasm_i16x8_mul(fraction[h], three);
+          const v128_t trit = wasm_i16x8_mul(wasm_i16x8_sub(wasm_u16x8_shr(tripled, 8), one), times);
+          level[p][h] = plane == 0 ? trit : wasm_i16x8_add(level[p][h], trit);
+          fraction[h] = wasm_v128_and(tripled, low);
         }
       }
       TERN_UNROLL for (std::size_t p = 0; p < b3::fold; ++p) TERN_UNROLL for (std::size_t h = 0; h < 2; ++h)
-          wasm_v128_store(out + p * base::operand_bytes + h * vector_bytes + 16 * j, u[p][h]);
+          wasm_v128_store(out + p * base::operand_bytes + h * vector_bytes + 16 * j, level[p][h]);
     }
   }
 };
 
 template <>
-struct decoder<b3> : digit_decoder<decoder<b3>, b3, 1> {
-  explicit decoder(b3) {
-    x_sum = -1;
-    c[0] = 1;
-  }
+struct decoder<b3> : trit_decoder<decoder<b3>, b3, 1> {
+  explicit decoder(b3) { c[0] = 1; }
 };
 
 template <std::size_t Planes>
-struct decoder<b3_planes<Planes>> : digit_decoder<decoder<b3_planes<Planes>>, b3_planes<Planes>, Planes> {
+struct decoder<b3_planes<Planes>> : trit_decoder<decoder<b3_planes<Planes>>, b3_planes<Planes>, Planes> {
   explicit decoder(const b3_planes<Planes>& codec) {
-    this->x_sum = codec.least();
     for (std::size_t plane = 0; plane < Planes; ++plane) this->c[plane] = codec.code().c[plane];
   }
 };
