@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 /// WebAssembly with 128-bit SIMD (-msimd128): every browser and Node.js since 2021.
 ///
-/// The one multiply-add is i32x4.dot_i16x8_s (pmaddwd): eight int16 products, neighbours added into int32, exact. So bytes
-/// become int16, not by sign extension, which moves them across lanes, but by masks: of the four bytes of a row, "even" is
-/// the pair 0 and 2, "odd" the pair 1 and 3, each where it is in one int16 of two; activations are split alike, and a dot
-/// adds a pair to the int32 lane of its row. Splitting a byte vector costs one operation a half, since a scale is free:
+/// Two ways from bytes to sums. i16x8.extmul_i8x16_s multiplies bytes into int16 lanes, a product each. i32x4.dot_i16x8_s
+/// (pmaddwd) multiplies int16 and adds neighbours into int32, exact; bytes become int16 by masks, not by sign extension, which
+/// moves them across lanes: of the four bytes of a row "even" is the pair 0 and 2, "odd" the pair 1 and 3, each where it is in
+/// one of two int16. Activations are split alike, and a dot adds a pair to the int32 lane of its row. A scale is free.
 ///
-///   i2  u = w + 2 = v ^ 0xAA, a field of 0..3. A field masked where it is, is 4^p u; activations of that quad come as
-///       4^(3 - p) x, so all products are 64 u x, and sum(x w) = sum(x u) - 2 sum(x). 26 operations for 64 products.
+///   i2  u = w + 2 = v ^ 0xAA, a field of 0..3, so sum(x w) = sum(x u) - 2 sum(x): shifted down, masked, extmul. A product is
+///       at most 384, so int16 holds the sums of 85 quads.
 ///   b3  a byte is a fraction f of 256 whose digit d is what overflows when it is tripled: 256 d = 3 f - f', f' = 3 f mod 256.
 ///       With s = f - 128, a signed byte, 256 w = 3 s - s', s' = 3 s mod 256: nothing but multiples of s modulo 256, which
 ///       int16 holds as 256 s. So 256 sum(x w) = sum(x (3 s - s')), a linear form in six multiples whose coefficients
@@ -15,7 +15,7 @@
 ///       the sums of each plane.
 ///   n4, n6, i8  signed levels l, by i8x16.swizzle from tables or as they are: l << 8 and l & 0xFF00 are 256 l.
 ///
-/// Scaled sums are exact modulo 2^32, and strips are so short that they fit. For many tokens operands are held as int16.
+/// Scaled sums are exact modulo 2^32, and strips are so short that they fit. Many tokens: operands are held as int16, for dots.
 /// There is no fma: see fma_to_odd(). The two panels of a set take 34 KiB of stack, of the 64 that emscripten gives.
 #pragma once
 
@@ -259,7 +259,7 @@ struct decoder;
 template <>
 struct decoder<i2> : word_decoder<decoder<i2>, i2> {
   static constexpr std::int32_t x_sum = -2;  // sum(x w) = sum(x u) - 2 sum(x)
-  static_assert(strip_quads * 4 * 3 * 128 * 64 <= 2147483647, "sums of 64 u x");
+  static_assert(strip_quads * 3 * 128 <= 32767, "sums of u x: a product a lane and quad");
 
   explicit decoder(i2) {}
 
@@ -268,29 +268,27 @@ struct decoder<i2> : word_decoder<decoder<i2>, i2> {
     return wasm_v128_xor(wasm_v128_load(at), wasm_i8x16_splat(static_cast<std::int8_t>(0xAA)));
   }
   TERN_INLINE void strip(const std::uint8_t* const* at, std::size_t n, const std::int8_t* x, ints* all) const {
-    alignas(16) split_quads<strip_quads> token;
-    token.split(x, n * i2::fold);
-    // Quad p of a block times 4^(3 - p): at most 128 * 64.
-    const v128_t scale = wasm_i16x8_const(64, 64, 16, 16, 4, 4, 1, 1);
-    for (std::size_t q = 0; q < n * i2::fold; q += 4) {
-      wasm_v128_store(token.even + q, wasm_i16x8_mul(wasm_v128_load(token.even + q), scale));
-      wasm_v128_store(token.odd + q, wasm_i16x8_mul(wasm_v128_load(token.odd + q), scale));
-    }
     const std::uint8_t* blocks = *at;
-    const std::int32_t *evens = token.even, *odds = token.odd;
-    ints sum = broadcast(0);
-    for (std::size_t b = 0; b < n; ++b, blocks += vector_bytes, evens += i2::fold, odds += i2::fold) {
+    v128_t low[parts], high[parts];  // rows 4j and 4j + 1 of part j, rows 4j + 2 and 4j + 3: four int16 lanes a row
+    TERN_UNROLL for (std::size_t j = 0; j < parts; ++j) low[j] = high[j] = wasm_i32x4_splat(0);
+    for (std::size_t b = 0; b < n; ++b, blocks += vector_bytes, x += block_inputs<i2>) {
       TERN_UNROLL for (std::size_t j = 0; j < parts; ++j) {
-        const v128_t even = unsigned_fields(blocks + 16 * j), odd = wasm_u16x8_shr(even, 8);
+        const v128_t fields = unsigned_fields(blocks + 16 * j);
         TERN_UNROLL for (std::size_t p = 0; p < i2::fold; ++p) {
-          const v128_t mask = wasm_i16x8_splat(static_cast<std::int16_t>(3 << 2 * p));
-          sum.v[j] = multiply_add(sum.v[j], wasm_v128_and(even, mask), broadcast_pair(evens[p]));
-          sum.v[j] = multiply_add(sum.v[j], wasm_v128_and(odd, mask), broadcast_pair(odds[p]));
+          const auto shift = static_cast<std::uint32_t>(2 * p);
+          const v128_t u = wasm_v128_and(wasm_u16x8_shr(fields, shift), wasm_i8x16_splat(3));
+          const v128_t quad = wasm_v128_load32_splat(x + quad_inputs * p);
+          low[j] = wasm_i16x8_add(low[j], wasm_i16x8_extmul_low_i8x16(u, quad));
+          high[j] = wasm_i16x8_add(high[j], wasm_i16x8_extmul_high_i8x16(u, quad));
         }
       }
     }
-    TERN_UNROLL for (std::size_t j = 0; j < parts; ++j) all->v[j] =
-        wasm_i32x4_add(all->v[j], wasm_i32x4_shr(sum.v[j], 6));
+    TERN_UNROLL for (std::size_t j = 0; j < parts; ++j) {
+      const v128_t two = wasm_i32x4_extadd_pairwise_i16x8(low[j]), more = wasm_i32x4_extadd_pairwise_i16x8(high[j]);
+      const v128_t sum =
+          wasm_i32x4_add(wasm_i32x4_shuffle(two, more, 0, 2, 4, 6), wasm_i32x4_shuffle(two, more, 1, 3, 5, 7));
+      all->v[j] = wasm_i32x4_add(all->v[j], sum);
+    }
   }
   TERN_INLINE void expand(const std::uint8_t* block, std::uint8_t* out) const {
     const v128_t mask = wasm_i16x8_splat(3);
@@ -346,22 +344,28 @@ struct trit_decoder : word_decoder<D, Codec> {
           wasm_i32x4_add(all->v[j], wasm_i32x4_mul(sum.v[j], wasm_i32x4_splat(c[plane])));
     }
   }
+  /// A multiple of all rows before the next: so few values are alive that nearly all stay in 16 registers.
+  TERN_INLINE static void add_multiples(ints& sum, const v128_t* s, const std::int32_t* of_x) {
+    constexpr std::int16_t powers[coefficients::multiples] = {1, 3, 9, 27, 81, 243};
+    TERN_UNROLL for (std::size_t p = 0; p < coefficients::multiples; ++p) {
+      const v128_t coefficient = broadcast_pair(of_x[p]), power = wasm_i16x8_splat(powers[p]);
+      TERN_UNROLL for (std::size_t j = 0; j < parts; ++j) sum.v[j] =
+          multiply_add(sum.v[j], wasm_i16x8_mul(s[j], power), coefficient);
+    }
+  }
   /// sum(x w) of the blocks of one plane.
   TERN_INLINE static ints sum_of_trits(const std::uint8_t* blocks, std::size_t n, const coefficients& of_x) {
-    constexpr std::int16_t powers[] = {1, 3, 9, 27, 81, 243};
-    static_assert(std::size(powers) == coefficients::multiples);
     const std::int32_t *evens = of_x.even, *odds = of_x.odd;
     ints sum = broadcast(0);
     for (std::size_t b = 0; b < n; ++b, blocks += block_bytes<Codec>) {
+      v128_t s[parts], half[parts];  // the even halves, then the odd ones
       TERN_UNROLL for (std::size_t j = 0; j < parts; ++j) {
-        const v128_t s = wasm_v128_xor(wasm_v128_load(blocks + 16 * j), wasm_i8x16_splat(-128));
-        const v128_t even = wasm_i16x8_shl(s, 8), odd = wasm_v128_and(s, wasm_i16x8_splat(-256));
-        TERN_UNROLL for (std::size_t p = 0; p < coefficients::multiples; ++p) {
-          const v128_t power = wasm_i16x8_splat(powers[p]);
-          sum.v[j] = multiply_add(sum.v[j], wasm_i16x8_mul(even, power), broadcast_pair(evens[p]));
-          sum.v[j] = multiply_add(sum.v[j], wasm_i16x8_mul(odd, power), broadcast_pair(odds[p]));
-        }
+        s[j] = wasm_v128_xor(wasm_v128_load(blocks + 16 * j), wasm_i8x16_splat(-128));
+        half[j] = wasm_i16x8_shl(s[j], 8);
       }
+      add_multiples(sum, half, evens);
+      TERN_UNROLL for (std::size_t j = 0; j < parts; ++j) half[j] = wasm_v128_and(s[j], wasm_i16x8_splat(-256));
+      add_multiples(sum, half, odds);
       evens += coefficients::multiples;
       odds += coefficients::multiples;
     }
