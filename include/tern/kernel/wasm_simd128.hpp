@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/// WebAssembly with 128-bit SIMD (-msimd128): every browser and Node.js since 2021.
+/// WebAssembly with 128-bit SIMD (-msimd128): Node.js from 16, Chrome and Firefox from 2021, Safari from 16.4.
 ///
 /// Two ways from bytes to sums. i16x8.extmul_i8x16_s multiplies bytes into int16 lanes, a product each. i32x4.dot_i16x8_s
 /// (pmaddwd) multiplies int16 and adds neighbours into int32, exact; bytes become int16 by masks, not by sign extension, which
@@ -16,7 +16,7 @@
 ///   n4, n6, i8  signed levels l, by i8x16.swizzle from tables or as they are: l << 8 and l & 0xFF00 are 256 l.
 ///
 /// Scaled sums are exact modulo 2^32, and strips are so short that they fit. Many tokens: operands are held as int16, for dots.
-/// There is no fma: see fma_to_odd(). The two panels of a set take 34 KiB of stack, of the 64 that emscripten gives.
+/// There is no fma: see fma_to_odd(). A product takes 40 KiB of stack; newer emscriptens give 64 (-sSTACK_SIZE=...).
 #pragma once
 
 #include <tern/config.hpp>
