@@ -43,4 +43,4 @@ fi
 files=("$@")
 [ "${1:-tests}" != tests ] || files=(tests/fma.cpp tests/{kernel,isa,type}/*.cpp)
 build tests "${OPTIMISE:--O1}" tests/support/main.cpp "${files[@]}"
-TERN_PROMISE_ISA="scalar wasm_simd128" node "$out/tests.js"
+TERN_PROMISE_ISA="scalar wasm_simd128" node "$out/tests.js" --use-colour no
