@@ -103,8 +103,8 @@ static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern need
 #endif
 #define TERN_TU_PASTE_(f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19, f20, \
                        f21, f22, f23, f24, f25, f26, f27, f28, f29, f30, f31, f32, f33, f34, f35, f36, f37, f38, f39, \
-                       f40, f41, f42, f43, f44, f45, f46, f47, f48, f49, f50, pin)                                    \
-  tu##f0##f1##f2##f3##f4##f5##f6##f7##f8##f9##f10##f11##f12##f13##f14##f15##f16##f17##f18##f19##f20##f21##f22##f23##f24##f25##f26##f27##f28##f29##f30##f31##f32##f33##f34##f35##f36##f37##f38##f39##f40##f41##f42##f43##f44##f45##f46##f47##f48##f49##f50##_##pin
+                       f40, f41, f42, f43, f44, f45, f46, f47, f48, f49, f50, f51, f52, pin)                          \
+  tu##f0##f1##f2##f3##f4##f5##f6##f7##f8##f9##f10##f11##f12##f13##f14##f15##f16##f17##f18##f19##f20##f21##f22##f23##f24##f25##f26##f27##f28##f29##f30##f31##f32##f33##f34##f35##f36##f37##f38##f39##f40##f41##f42##f43##f44##f45##f46##f47##f48##f49##f50##f51##f52##_##pin
 #define TERN_TU_PASTE(...) TERN_TU_PASTE_(__VA_ARGS__)
 #define TERN_TU                                                                                               \
   TERN_TU_PASTE(TERN_FLAG(__SSE3__, _sse3), TERN_FLAG(__SSSE3__, _ssse3), TERN_FLAG(__SSE4_1__, _sse41),      \
@@ -127,7 +127,8 @@ static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern need
                 TERN_FLAG(__ARM_FEATURE_FP16_FML, _fml), TERN_FLAG(__ARM_FEATURE_BF16, _bf),                  \
                 TERN_FLAG(__ARM_FEATURE_COMPLEX, _complex), TERN_FLAG(__ARM_FEATURE_JCVT, _jcvt),             \
                 TERN_FLAG(__ARM_FEATURE_FRINT, _frint), TERN_FLAG(__ARM_FEATURE_SHA3, _sha3),                 \
-                TERN_FLAG(__ARM_FEATURE_MOPS, _mops), TERN_FLAG(__ARM_FEATURE_CSSC, _cssc), TERN_TU_PIN)
+                TERN_FLAG(__ARM_FEATURE_MOPS, _mops), TERN_FLAG(__ARM_FEATURE_CSSC, _cssc),                   \
+                TERN_FLAG(__wasm_simd128__, _simd128), TERN_FLAG(__wasm_relaxed_simd__, _relaxed), TERN_TU_PIN)
 
 namespace tern::inline v0_1::inline TERN_TU {
 /// Names this unit's flags in the type of a member function template that reaches a kernel.

@@ -14,6 +14,8 @@
 #include <tern/kernel/neon.hpp>
 #include <tern/kernel/neon_dotprod.hpp>
 #include <tern/kernel/neon_i8mm.hpp>
+#elif defined(__wasm_simd128__)
+#include <tern/kernel/wasm_simd128.hpp>
 #endif
 
 namespace tern::inline v0_1::isa {
@@ -23,6 +25,8 @@ namespace tern::inline v0_1::isa {
 using all = type_list<amx, avx512vnni, avxvnni, avx2, scalar>;
 #elif defined(TERN_ARM64)
 using all = type_list<neon_i8mm, neon_dotprod, neon, scalar>;
+#elif defined(__wasm_simd128__)
+using all = type_list<wasm_simd128, scalar>;
 #else
 using all = type_list<scalar>;
 #endif
