@@ -215,10 +215,25 @@ tern::matrix_view<T> rows_of(tern::matrix<T>& m, std::size_t begin, std::size_t 
 }
 
 /// Kinds of real matrices that quantizers are shown.
-enum class kind { bell, wide, far, halves, grid, bfloats, outliers, one_sided, tiny, huge, subnormal, zero, constant };
+enum class kind {
+  bell,
+  wide,
+  far,
+  halves,
+  grid,
+  bfloats,
+  outliers,
+  one_sided,
+  tiny,
+  huge,
+  subnormal,
+  zero,
+  constant,
+  ties
+};
 inline constexpr kind kinds[] = {kind::bell,      kind::wide,     kind::far,       kind::halves, kind::grid,
                                  kind::bfloats,   kind::outliers, kind::one_sided, kind::tiny,   kind::huge,
-                                 kind::subnormal, kind::zero,     kind::constant};
+                                 kind::subnormal, kind::zero,     kind::constant,  kind::ties};
 std::string_view name_of(kind k);
 tern::matrix<float> draw(dice& d, kind k, std::size_t rows, std::size_t cols);
 std::vector<float> draw_bias(dice& d, std::size_t count);
