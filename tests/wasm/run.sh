@@ -2,7 +2,7 @@
 # run.sh [tests | speed | FILES...]: compiles to WebAssembly with 128-bit SIMD by emscripten, and runs in Node.js.
 #   tests   the test cases of fma, kernel/, isa/ and type/, none of which may be skipped (the default)
 #   speed   bench/wasm/speed.cpp, a table
-#   FILES   test files, e.g. tests/linear.cpp
+#   FILES   test files, e.g. tests/view.cpp (without threads)
 # Debian: apt-get install emscripten catch2, 110 MB to fetch and 840 MB on disk. OPTIMISE replaces -O1.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
