@@ -10,6 +10,10 @@
 #include <tern/kernel/avx2.hpp>
 #include <tern/kernel/avx512vnni.hpp>
 #include <tern/kernel/avxvnni.hpp>
+#elif defined(TERN_ARM64)
+#include <tern/kernel/neon.hpp>
+#include <tern/kernel/neon_dotprod.hpp>
+#include <tern/kernel/neon_i8mm.hpp>
 #elif defined(__wasm_simd128__)
 #include <tern/kernel/wasm_simd128.hpp>
 #endif
@@ -19,6 +23,8 @@ namespace tern::inline v0_1::isa {
 /// Every instruction set that the architecture compiled for may have; usable() tells whether this machine does.
 #if defined(TERN_X86)
 using all = type_list<amx, avx512vnni, avxvnni, avx2, scalar>;
+#elif defined(TERN_ARM64)
+using all = type_list<neon_i8mm, neon_dotprod, neon, scalar>;
 #elif defined(__wasm_simd128__)
 using all = type_list<wasm_simd128, scalar>;
 #else
