@@ -6,7 +6,7 @@
 #   run.sh build/answers/aarch64 'aarch64-linux-gnu-g++ -O2' 'qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu cortex-a72' \
 #     'qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu neoverse-n1' 'qemu-aarch64 -L /usr/aarch64-linux-gnu -cpu max'
 #   run.sh build/answers/armhf 'arm-linux-gnueabihf-g++ -O2 -Wno-psabi' 'qemu-arm -L /usr/arm-linux-gnueabihf'
-#   run.sh build/answers/wasm 'em++ -O2 -msimd128 -sALLOW_MEMORY_GROWTH -sEXIT_RUNTIME' node
+#   tests/wasm/run.sh answers
 #
 # With emulators only tables are compared: the bytes may stay in the emulator's memory.
 set -euo pipefail

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# run.sh [tests | speed | FILES...]: compiles to WebAssembly with 128-bit SIMD by emscripten, and runs in Node.js.
+# run.sh [tests | answers | speed | FILES...]: compiles to WebAssembly with 128-bit SIMD by emscripten, and runs in Node.js.
 #   tests   the test cases of fma, kernel/, isa/ and type/, none of which may be skipped (the default)
+#   answers tests/answers: results are the bytes of all other machines
 #   speed   bench/wasm/speed.cpp, a table
-#   FILES   test files, e.g. tests/linear.cpp
+#   FILES   test files, e.g. tests/view.cpp (without threads)
 # Debian: apt-get install emscripten catch2, 110 MB to fetch and 840 MB on disk. OPTIMISE replaces -O1.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -39,6 +40,10 @@ build() {
 if [ "${1:-tests}" = speed ]; then
   build speed -O2 bench/wasm/speed.cpp
   exec node "$out/speed.js"
+fi
+if [ "${1:-tests}" = answers ]; then
+  exec tests/answers/run.sh "$out/answers" "em++ -O2 -msimd128 -fwasm-exceptions -include $PWD/tests/wasm/libcxx13.hpp \
+    -sENVIRONMENT=node -sSINGLE_FILE -sALLOW_MEMORY_GROWTH -sEXIT_RUNTIME -Wno-unused-command-line-argument" node
 fi
 files=("$@")
 [ "${1:-tests}" != tests ] || files=(tests/fma.cpp tests/{kernel,isa,type}/*.cpp)
