@@ -28,13 +28,13 @@ build() {
   shift
   case $1 in *em++*) threads='' program=answers.js ;; esac
   mkdir -p "$dir/$name"
-  rm -f "$dir/$name"/*.o
+  rm -f "$dir/$name"/*
   # shellcheck disable=SC2016,SC2086  # expanded by sh; no flag or one
   printf '%s\n' "$here"/*.cpp | xargs -P "$cores" -I{} sh -c '
     source=$1 object=$2/$(basename "$1" .cpp).o && shift 2 && $ccache "$@" -c "$source" -o "$object"' \
-    sh {} "$dir/$name" "$@" -std=c++20 $threads -I"$root/include"
+    sh {} "$dir/$name" "$@" -std=c++20 $threads -I"$root/include" || return
   # shellcheck disable=SC2086
-  "$@" $threads "$dir/$name"/*.o -o "$dir/$name/$program"
+  "$@" $threads "$dir/$name"/*.o -o "$dir/$name/$program" || return
   echo "built in $((SECONDS - begin)) s: $*"
 }
 

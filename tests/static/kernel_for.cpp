@@ -50,6 +50,11 @@ static_assert(serves<neon, hostile::codec, scalar> && serves<neon_dotprod, hosti
 static_assert(serves<neon_i8mm, hostile::codec, scalar>);
 
 static_assert(std::is_same_v<tern::isa::all, tern::type_list<neon_i8mm, neon_dotprod, neon, scalar>>);
+#elif defined(__wasm_simd128__)
+using tern::isa::wasm_simd128;
+static_assert(serves_all<wasm_simd128> && serves<wasm_simd128, hostile::codec, scalar>);
+
+static_assert(std::is_same_v<tern::isa::all, tern::type_list<wasm_simd128, scalar>>);
 #else
 static_assert(std::is_same_v<tern::isa::all, tern::type_list<scalar>>);
 #endif

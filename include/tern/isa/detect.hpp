@@ -94,9 +94,9 @@ struct arm_features {
     dotprod = (auxiliary(16) >> 20 & 1) != 0;
     i8mm = dotprod && (auxiliary(26) >> 13 & 1) != 0;
 #elif defined(__APPLE__)
-    // macOS 12 and iOS 15 know these names; on earlier systems, and on processors without, there is no such value.
-    dotprod = has("hw.optional.arm.FEAT_DotProd");
-    i8mm = dotprod && has("hw.optional.arm.FEAT_I8MM");
+    // macOS 12 and iOS 15 know these names.
+    dotprod = dotprod || has("hw.optional.arm.FEAT_DotProd");
+    i8mm = i8mm || (dotprod && has("hw.optional.arm.FEAT_I8MM"));
 #elif defined(_WIN32)
     // PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE and PF_ARM_V82_I8MM_INSTRUCTIONS_AVAILABLE.
     dotprod = IsProcessorFeaturePresent(43) != 0;

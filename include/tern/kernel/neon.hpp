@@ -82,7 +82,6 @@ TERN_INLINE ints round_to_ints(const floats& a) { TERN_VECTORS(ints, vcvtnq_s32_
 TERN_INLINE ints magnitude(const floats& a) {
   TERN_VECTORS(ints, vandq_s32(vreinterpretq_s32_f32(a.v[j]), vdupq_n_s32(0x7fffffff)));
 }
-TERN_INLINE ints add(const ints& a, const ints& b) { TERN_VECTORS(ints, vaddq_s32(a.v[j], b.v[j])); }
 TERN_INLINE ints subtract(const ints& a, const ints& b) { TERN_VECTORS(ints, vsubq_s32(a.v[j], b.v[j])); }
 TERN_INLINE ints maximum(const ints& a, const ints& b) { TERN_VECTORS(ints, vmaxq_s32(a.v[j], b.v[j])); }
 TERN_INLINE ints low_byte(const ints& a) { TERN_VECTORS(ints, vshrq_n_s32(vshlq_n_s32(a.v[j], 24), 24)); }
@@ -264,7 +263,7 @@ struct unpacker<i8> : level_expander<unpacker<i8>, i8> {
 constexpr std::size_t products_of_int16(int largest) {
   return 32767 / (static_cast<std::size_t>(detail::greater(largest, 1)) * 128);
 }
-static_assert(products_of_int16(n4::largest_span) >= 4 && products_of_int16(128) == 1);
+static_assert(products_of_int16(n4::largest_span) >= 4 && products_of_int16(127) >= 2 && products_of_int16(128) == 1);
 
 /// sum[0 .. 2) + the products of four rows by a quad: rows 0, 1 in sum[0], 2, 3 in sum[1], four lanes each.
 TERN_INLINE void multiply_add(int16x8_t* sum, int8x16_t w, int8x16_t quad) {

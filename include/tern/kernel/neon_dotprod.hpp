@@ -40,23 +40,26 @@ TERN_INLINE void multiply_quad(int32x4_t (&sum)[T][quarters], const std::uint8_t
 template <std::size_t T>
 TERN_NOINLINE void dot_tile_signed(const std::uint8_t* operands, std::size_t quads, const std::int8_t* x,
                                    std::size_t stride, std::int32_t* acc) {
-  int32x4_t sum[T][quarters];
+  constexpr std::size_t sets = T == 1 ? 2 : 1;  // by turns, since four sums alone wait for each other
+  int32x4_t sum[sets][T][quarters];
   int8x16_t at[T];
-  TERN_UNROLL for (std::size_t t = 0; t < T; ++t) TERN_UNROLL for (std::size_t j = 0; j < quarters; ++j) sum[t][j] =
-      vld1q_s32(acc + t * panel_rows + 4 * j);
+  TERN_UNROLL for (std::size_t t = 0; t < T; ++t) TERN_UNROLL for (std::size_t j = 0; j < quarters; ++j) {
+    sum[sets - 1][t][j] = vdupq_n_s32(0);
+    sum[0][t][j] = vld1q_s32(acc + t * panel_rows + 4 * j);
+  }
   for (; quads >= 4; quads -= 4, operands += 4 * vector_bytes, x += 4 * quad_inputs) {
     TERN_UNROLL for (std::size_t t = 0; t < T; ++t) at[t] = load128(x + t * stride);
-    multiply_quad<0>(sum, operands, at);
-    multiply_quad<1>(sum, operands + vector_bytes, at);
-    multiply_quad<2>(sum, operands + 2 * vector_bytes, at);
-    multiply_quad<3>(sum, operands + 3 * vector_bytes, at);
+    multiply_quad<0>(sum[0], operands, at);
+    multiply_quad<1>(sum[sets - 1], operands + vector_bytes, at);
+    multiply_quad<2>(sum[0], operands + 2 * vector_bytes, at);
+    multiply_quad<3>(sum[sets - 1], operands + 3 * vector_bytes, at);
   }
   for (; quads != 0; --quads, operands += vector_bytes, x += quad_inputs) {
     TERN_UNROLL for (std::size_t t = 0; t < T; ++t) at[t] = broadcast_quad(x + t * stride);
-    multiply_quad<0>(sum, operands, at);
+    multiply_quad<0>(sum[0], operands, at);
   }
   TERN_UNROLL for (std::size_t t = 0; t < T; ++t) TERN_UNROLL for (std::size_t j = 0; j < quarters; ++j)
-      vst1q_s32(acc + t * panel_rows + 4 * j, sum[t][j]);
+      vst1q_s32(acc + t * panel_rows + 4 * j, sets == 1 ? sum[0][t][j] : vaddq_s32(sum[0][t][j], sum[sets - 1][t][j]));
 }
 
 /// Strips that are long enough to hide their ends, short enough that panels take turns.
@@ -72,6 +75,7 @@ struct decoder<Codec> : unpacker<Codec> {
   static constexpr std::size_t strip_blocks = strip_length;
   /// Blocks whose inputs fill a vector of x.
   static constexpr std::size_t together = Codec::fold < 4 ? 4 / Codec::fold : 1;
+  static_assert(Codec::fold <= 5 && Codec::fold != 3, "one vector of x, and one quad of a fifth field");
 
   explicit decoder(const Codec& codec) : unpacker<Codec>(codec) {}
 

@@ -115,7 +115,6 @@ TERN_INLINE ints round_to_ints(const floats& a) {
   TERN_PARTS(ints, wasm_i32x4_trunc_sat_f32x4(wasm_f32x4_nearest(a.v[j])));
 }
 TERN_INLINE ints magnitude(const floats& a) { TERN_PARTS(ints, wasm_v128_and(a.v[j], wasm_i32x4_splat(0x7fffffff))); }
-TERN_INLINE ints add(const ints& a, const ints& b) { TERN_PARTS(ints, wasm_i32x4_add(a.v[j], b.v[j])); }
 TERN_INLINE ints subtract(const ints& a, const ints& b) { TERN_PARTS(ints, wasm_i32x4_sub(a.v[j], b.v[j])); }
 TERN_INLINE ints maximum(const ints& a, const ints& b) { TERN_PARTS(ints, wasm_i32x4_max(a.v[j], b.v[j])); }
 TERN_INLINE ints low_byte(const ints& a) { TERN_PARTS(ints, wasm_i32x4_shr(wasm_i32x4_shl(a.v[j], 24), 24)); }
