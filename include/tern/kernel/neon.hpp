@@ -16,6 +16,7 @@
 
 #include <cstring>
 
+#include <tern/kernel/n6_tables.hpp>
 #include <tern/kernel/scalar.hpp>
 
 namespace tern::inline v0_1::kernel::inline TERN_TU::neon {
@@ -229,20 +230,11 @@ struct unpacker<n4> : level_expander<unpacker<n4>, n4> {
 
 template <>
 struct unpacker<n6> : level_expander<unpacker<n6>, n6> {
-  // Levels of the first two trits by their nibble, and of the third by two neighbouring fields: the low one and the high one.
-  alignas(16) std::int8_t pair[16], low[16], high[16];
+  n6_tables tables;
 
-  explicit unpacker(const n6& codec) : level_expander(codec.code().largest()) {
-    for (unsigned v = 0; v < 16; ++v) {
-      const auto byte = static_cast<std::uint8_t>(v);
-      const std::uint8_t nibble[3] = {byte, 0, 0}, fields[3] = {0, 0, byte};
-      pair[v] = codec.decode(nibble, 0);
-      low[v] = codec.decode(fields, 0);
-      high[v] = codec.decode(fields, 1);
-    }
-  }
+  explicit unpacker(const n6& codec) : level_expander(codec.code().largest()), tables(codec, false) {}
   TERN_INLINE void quarter(const std::uint8_t* at, int8x16_t* w) const {
-    const int8x16_t pairs = load128(pair), lows = load128(low), highs = load128(high);
+    const int8x16_t pairs = load128(tables.pair), lows = load128(tables.low), highs = load128(tables.high);
     const uint8x16_t mask = vdupq_n_u8(15), fields = load_codes(at + 2 * vector_bytes);
     TERN_UNROLL for (std::size_t i = 0; i < 2; ++i) {
       const uint8x16_t v = load_codes(at + i * vector_bytes);

@@ -27,6 +27,7 @@
 
 #include <cstring>
 
+#include <tern/kernel/n6_tables.hpp>
 #include <tern/kernel/scalar.hpp>
 
 namespace tern::inline v0_1::kernel::inline TERN_TU::wasm_simd128 {
@@ -418,20 +419,12 @@ struct decoder<n4> : level_decoder<decoder<n4>, n4> {
 
 template <>
 struct decoder<n6> : level_decoder<decoder<n6>, n6> {
-  // The level of the first two trits by their nibble, and of the third by two neighbouring fields: the low one and the high one.
-  alignas(16) std::int8_t pair[16], low[16], high[16];
+  n6_tables tables;
 
-  explicit decoder(const n6& codec) {
-    for (unsigned v = 0; v < 16; ++v) {
-      const auto byte = static_cast<std::uint8_t>(v);
-      const std::uint8_t nibble[3] = {byte, 0, 0}, fields[3] = {0, 0, byte};
-      pair[v] = codec.decode(nibble, 0);
-      low[v] = codec.decode(fields, 0);
-      high[v] = codec.decode(fields, 1);
-    }
-  }
+  explicit decoder(const n6& codec) : tables(codec, false) {}
   TERN_INLINE void signed_levels(const std::uint8_t* at, v128_t* l) const {
-    const v128_t pairs = wasm_v128_load(pair), lows = wasm_v128_load(low), highs = wasm_v128_load(high);
+    const v128_t pairs = wasm_v128_load(tables.pair), lows = wasm_v128_load(tables.low),
+                 highs = wasm_v128_load(tables.high);
     const v128_t mask = wasm_i8x16_splat(15), fields = wasm_v128_load(at + 2 * vector_bytes);
     TERN_UNROLL for (std::size_t i = 0; i < 2; ++i) {
       const v128_t v = wasm_v128_load(at + i * vector_bytes);
