@@ -2,9 +2,8 @@
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR arm)
 set(CMAKE_CXX_COMPILER arm-linux-gnueabihf-g++)
-# -Wno-psabi: what g++ 7 changed in calls, the standard library's among them. -fno-if-conversion: g++ 12 -O1 makes of
-# "odd ? 0xEDB88320u : 0u" a conditional move of the lower half only.
-set(CMAKE_CXX_FLAGS_INIT "-Wno-psabi -fno-if-conversion")
+# Not what g++ 7 changed in calls, the standard library's among them.
+set(CMAKE_CXX_FLAGS_INIT -Wno-psabi)
 set(CMAKE_CROSSCOMPILING_EMULATOR qemu-arm -L /usr/arm-linux-gnueabihf)
 
 # Libraries of that machine only. Packages of any: Eigen is headers, and so is Catch2 2.

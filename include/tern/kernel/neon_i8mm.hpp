@@ -64,7 +64,8 @@ TERN_NOINLINE void dot_tile_tokens(const std::uint8_t* operands, std::size_t pai
 }
 
 /// One token times interleaved operands: a row is two lanes, one of each quad.
-inline void dot_row(const std::uint8_t* operands, std::size_t pairs, const std::int8_t* x, std::int32_t* acc) {
+TERN_NOINLINE inline void dot_row(const std::uint8_t* operands, std::size_t pairs, const std::int8_t* x,
+                                  std::int32_t* acc) {
   int32x4_t sum[row_pairs];
   TERN_UNROLL for (std::size_t i = 0; i < row_pairs; ++i) sum[i] = vdupq_n_s32(0);
   for (std::size_t q = 0; q < pairs; ++q, operands += 2 * vector_bytes, x += 2 * quad_inputs) {
