@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # run.sh [tests | answers | speed | FILES...]: compiles to WebAssembly with 128-bit SIMD by emscripten, and runs in Node.js.
-#   tests   the test cases of fma, kernel/, isa/ and type/, none of which may be skipped (the default)
+#   tests   the test cases of fma, kernel/, isa/ and type/ and two of static/, none of which may be skipped (the default)
 #   answers tests/answers: results are the bytes of all other machines
 #   speed   bench/wasm/speed.cpp, a table
 #   FILES   test files, e.g. tests/view.cpp (without threads)
@@ -46,6 +46,6 @@ if [ "${1:-tests}" = answers ]; then
     -sENVIRONMENT=node -sSINGLE_FILE -sALLOW_MEMORY_GROWTH -sEXIT_RUNTIME -Wno-unused-command-line-argument" node
 fi
 files=("$@")
-[ "${1:-tests}" != tests ] || files=(tests/fma.cpp tests/{kernel,isa,type}/*.cpp)
+[ "${1:-tests}" != tests ] || files=(tests/fma.cpp tests/static/{integers,kernel_for}.cpp tests/{kernel,isa,type}/*.cpp)
 build tests "${OPTIMISE:--O1}" tests/support/main.cpp "${files[@]}"
 TERN_PROMISE_ISA="scalar wasm_simd128" node "$out/tests.js" --use-colour no
