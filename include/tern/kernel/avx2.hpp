@@ -15,6 +15,10 @@
 ///   i8  both signed and eight bits: vpmaddubsw saturates, so bytes are widened to int16 for vpmaddwd. Exact for -128.
 #pragma once
 
+#include <tern/config.hpp>
+
+#if defined(TERN_X86)
+
 #include <immintrin.h>
 
 #include <cstring>
@@ -528,3 +532,5 @@ float quantize_row(avx2, const T* x, std::size_t inputs, std::int8_t* codes, std
 
 }  // namespace TERN_TU
 }  // namespace tern::inline v0_1::isa
+
+#endif

@@ -17,6 +17,10 @@
 /// four times.
 #pragma once
 
+#include <tern/config.hpp>
+
+#if defined(TERN_X86)
+
 #include <immintrin.h>
 
 #include <cstring>
@@ -354,3 +358,5 @@ float quantize_row(avx512vnni, const T* x, std::size_t inputs, std::int8_t* code
 
 }  // namespace TERN_TU
 }  // namespace tern::inline v0_1::isa
+
+#endif

@@ -3,20 +3,16 @@
 /// the tests and the benches take them from this list.
 #pragma once
 
-#include <tern/kernel/scalar.hpp>
-
-#if defined(TERN_X86)
+// Each is empty where the architecture is another.
 #include <tern/kernel/amx.hpp>
 #include <tern/kernel/avx2.hpp>
 #include <tern/kernel/avx512vnni.hpp>
 #include <tern/kernel/avxvnni.hpp>
-#elif defined(TERN_ARM64)
 #include <tern/kernel/neon.hpp>
 #include <tern/kernel/neon_dotprod.hpp>
 #include <tern/kernel/neon_i8mm.hpp>
-#elif defined(__wasm_simd128__)
+#include <tern/kernel/scalar.hpp>
 #include <tern/kernel/wasm_simd128.hpp>
-#endif
 
 namespace tern::inline v0_1::isa {
 

@@ -12,6 +12,10 @@
 ///   i8  one product fits, so each smull is followed by its sadalp. Exact for -128.
 #pragma once
 
+#include <tern/config.hpp>
+
+#if defined(TERN_ARM64)
+
 #include <arm_neon.h>
 
 #include <cstring>
@@ -464,3 +468,5 @@ float quantize_row(neon, const T* x, std::size_t inputs, std::int8_t* codes, std
 
 }  // namespace TERN_TU
 }  // namespace tern::inline v0_1::isa
+
+#endif

@@ -9,6 +9,10 @@
 ///   the end of a strip; the highest, which the sign forbids to stay, is u >> 6. Five operations decode 64 weights.
 #pragma once
 
+#include <tern/config.hpp>
+
+#if defined(TERN_ARM64)
+
 #include <cstring>
 
 #include <tern/isa/detect.hpp>
@@ -188,3 +192,5 @@ neon_dotprod run(neon_dotprod, const kernel::product<X, Codec>& a, const kernel:
 
 }  // namespace TERN_TU
 }  // namespace tern::inline v0_1::isa
+
+#endif

@@ -12,6 +12,10 @@
 /// it was before.
 #pragma once
 
+#include <tern/config.hpp>
+
+#if defined(TERN_ARM64)
+
 #include <cstring>
 
 #include <tern/kernel/neon_dotprod.hpp>
@@ -132,3 +136,5 @@ neon_i8mm run(neon_i8mm, const kernel::product<X, Codec>& a, const kernel::tile&
 
 }  // namespace TERN_TU
 }  // namespace tern::inline v0_1::isa
+
+#endif
