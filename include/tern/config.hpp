@@ -7,8 +7,9 @@
 ///   TERN_ON_ERROR(e)      replaces `throw e`; must not return (the default without exceptions is std::terminate)
 ///
 /// Set here:
-///   TERN_X86                                  the architecture compiled for
+///   TERN_X86, TERN_ARM64                      the architecture compiled for, where it has kernels of its own
 ///   TERN_REGION_BEGIN(features), TERN_REGION_END   a region whose functions use more instructions than the unit's flags
+///   TERN_INST                                 begins the assembly of an ARM instruction that is given by its number
 ///   TERN_INLINE                               inlined always: atoms, which cannot be called across regions
 ///   TERN_INLINE_COPIES(type)                  copies, moves and the destructor of a class, compiler-made and inlined always
 ///   TERN_NOINLINE                             a loop that wants the registers for itself
@@ -45,6 +46,8 @@ static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern need
 
 #if defined(__x86_64__) || defined(_M_X64)
 #define TERN_X86 1
+#elif defined(__aarch64__)
+#define TERN_ARM64 1
 #endif
 
 #define TERN_PRAGMA(text) _Pragma(#text)
@@ -56,6 +59,13 @@ static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern need
 #define TERN_REGION_BEGIN(features) TERN_PRAGMA(GCC push_options) TERN_PRAGMA(GCC target(features))
 #define TERN_REGION_END TERN_PRAGMA(GCC pop_options)
 #endif
+
+// On ARM no region lets functions use more instructions and leaves them what else the unit is compiled for: g++'s intrinsics of
+// dot products need arch=armv8.2-a, and so does binutils 2.40 to assemble them, which takes other extensions away; clang 14 and
+// 15 declare them only in units that have them. A number is accepted everywhere: where %0 is "v7", .Ltern_%0 is 7.
+#define TERN_INST                                                                                                     \
+  ".ifndef .Ltern_v0\n.irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n" \
+  ".equ .Ltern_v\\n,\\n\n.endr\n.endif\n.inst "
 
 #define TERN_INLINE inline __attribute__((always_inline))
 #define TERN_INLINE_COPIES(type)                          \
@@ -97,8 +107,9 @@ static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern need
 #define TERN_TU_PIN
 #endif
 #define TERN_TU_PASTE_(f0, f1, f2, f3, f4, f5, f6, f7, f8, f9, f10, f11, f12, f13, f14, f15, f16, f17, f18, f19, f20, \
-                       f21, f22, f23, f24, f25, f26, f27, f28, f29, f30, f31, f32, f33, f34, f35, f36, pin)           \
-  tu##f0##f1##f2##f3##f4##f5##f6##f7##f8##f9##f10##f11##f12##f13##f14##f15##f16##f17##f18##f19##f20##f21##f22##f23##f24##f25##f26##f27##f28##f29##f30##f31##f32##f33##f34##f35##f36##_##pin
+                       f21, f22, f23, f24, f25, f26, f27, f28, f29, f30, f31, f32, f33, f34, f35, f36, f37, f38, f39, \
+                       f40, f41, f42, f43, f44, f45, f46, f47, f48, f49, f50, f51, f52, pin)                          \
+  tu##f0##f1##f2##f3##f4##f5##f6##f7##f8##f9##f10##f11##f12##f13##f14##f15##f16##f17##f18##f19##f20##f21##f22##f23##f24##f25##f26##f27##f28##f29##f30##f31##f32##f33##f34##f35##f36##f37##f38##f39##f40##f41##f42##f43##f44##f45##f46##f47##f48##f49##f50##f51##f52##_##pin
 #define TERN_TU_PASTE(...) TERN_TU_PASTE_(__VA_ARGS__)
 #define TERN_TU                                                                                               \
   TERN_TU_PASTE(TERN_FLAG(__SSE3__, _sse3), TERN_FLAG(__SSSE3__, _ssse3), TERN_FLAG(__SSE4_1__, _sse41),      \
@@ -114,7 +125,15 @@ static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern need
                 TERN_FLAG(__FMA4__, _fma4), TERN_FLAG(__TBM__, _tbm), TERN_FLAG(__AVXVNNIINT8__, _int8),      \
                 TERN_FLAG(__AVXIFMA__, _ifma), TERN_FLAG(__AVX512IFMA__, _ifma512),                           \
                 TERN_FLAG(__AVX512BITALG__, _bitalg), TERN_FLAG(__ARM_FEATURE_DOTPROD, _dotprod),             \
-                TERN_FLAG(__ARM_FEATURE_MATMUL_INT8, _i8mm), TERN_FLAG(__ARM_FEATURE_SVE, _sve), TERN_TU_PIN)
+                TERN_FLAG(__ARM_FEATURE_MATMUL_INT8, _i8mm), TERN_FLAG(__ARM_FEATURE_SVE, _sve),              \
+                TERN_FLAG(__ARM_FEATURE_SVE2, _sve2), TERN_FLAG(__ARM_FEATURE_ATOMICS, _lse),                 \
+                TERN_FLAG(__ARM_FEATURE_RCPC, _rcpc), TERN_FLAG(__ARM_FEATURE_CRC32, _crc),                   \
+                TERN_FLAG(__ARM_FEATURE_QRDMX, _rdm), TERN_FLAG(__ARM_FEATURE_FP16_SCALAR_ARITHMETIC, _half), \
+                TERN_FLAG(__ARM_FEATURE_FP16_FML, _fml), TERN_FLAG(__ARM_FEATURE_BF16, _bf),                  \
+                TERN_FLAG(__ARM_FEATURE_COMPLEX, _complex), TERN_FLAG(__ARM_FEATURE_JCVT, _jcvt),             \
+                TERN_FLAG(__ARM_FEATURE_FRINT, _frint), TERN_FLAG(__ARM_FEATURE_SHA3, _sha3),                 \
+                TERN_FLAG(__ARM_FEATURE_MOPS, _mops), TERN_FLAG(__ARM_FEATURE_CSSC, _cssc),                   \
+                TERN_FLAG(__wasm_simd128__, _simd128), TERN_FLAG(__wasm_relaxed_simd__, _relaxed), TERN_TU_PIN)
 
 namespace tern::inline v0_1::inline TERN_TU {
 /// Names this unit's flags in the type of a member function template that reaches a kernel.

@@ -39,6 +39,8 @@ class shared_parts {
       if (spins >= most_spins) ended_.wait(now, std::memory_order_acquire);
 #if defined(TERN_X86)
       __builtin_ia32_pause();
+#elif defined(TERN_ARM64)
+      __asm__ volatile("isb");  // yield does nothing on most
 #endif
     }
   }

@@ -133,6 +133,10 @@ int main(int argc, char** argv) {
     for (std::uint8_t& byte : input) byte = d.byte();
     LLVMFuzzerTestOneInput(input.data(), input.size());
   }
-  std::printf("%zu cases: every instruction set agrees with the reference\n", cases);
+  std::printf("%zu cases, the same as the reference:", cases);
+  [&]<class... Tags>(tern::type_list<Tags...>) {
+    ((Tags::usable() ? std::printf(" %s", std::string(Tags::name()).c_str()) : 0), ...);
+  }(tern::isa::all{});
+  std::puts("");
 }
 #endif

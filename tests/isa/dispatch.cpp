@@ -54,6 +54,8 @@ TEST_CASE("what a tag has no kernel for runs on the tag it derives from", "[isa]
   check_row<isa::scalar, isa::scalar>(tern::type_list<bits>{});
 #if defined(TERN_X86)
   check_row<isa::avx2, isa::scalar>(tern::type_list<bits>{});
+#elif defined(TERN_ARM64)
+  check_row<isa::neon, isa::scalar>(tern::type_list<bits>{});
 #endif
 }
 

@@ -60,7 +60,7 @@ void compare_groups_of_bytes() {
 }
 
 /// Levels and codes that fill int16 sums: all levels the largest, the least, and taking turns, against all codes -128 or 127.
-/// Rows differ, so that a full sum stands beside empty ones.
+/// Rows differ, so that a full sum stands beside empty ones. One token, a few, and many, whose chunks are twice as long.
 template <class Isa, class Codec>
 void compare_full_sums(const Codec& codec, int lowest, int highest, std::size_t inputs) {
   tern::quantized_matrix q(1, 19, inputs, tern::per_channel);
@@ -71,7 +71,7 @@ void compare_full_sums(const Codec& codec, int lowest, int highest, std::size_t 
       q.code_row(0, n)[k] = static_cast<std::int8_t>(high ? highest : lowest);
     }
   const tern::packed_matrix<Codec> w(q, {}, codec);
-  for (const std::size_t tokens : sizes{1, 7}) {
+  for (const std::size_t tokens : sizes{1, 7, 19}) {
     for (const int code : {-128, 127}) {
       const auto x = activations(tokens, inputs, [&](std::size_t, std::size_t) { return code; });
       tern::kernel::product<tern::activations_view, Codec> a{x.view(), w.view(), {}};

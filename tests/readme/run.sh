@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # run.sh README.md DIRECTORY COMPILER [FLAGS...]
 # Compiles and runs every C++ block of the page, each in DIRECTORY, and compares what it prints with the text block that
-# follows (```text), if one does. A block without main() is the body of one, after its #include lines.
+# follows (```text), if one does. A block without main() is the body of one, after its #include lines. Where EMULATOR is
+# set, that program, with its arguments, runs them.
 set -euo pipefail
 readme=$1 dir=$2
 shift 2
@@ -25,7 +26,8 @@ for block in "$dir"/*.cpp; do
   fi
   echo "block ${name##*/}"
   "$@" "$block" -o "$name.out"
-  "$name.out" >"$name.actual"
+  # shellcheck disable=SC2086  # a program and its arguments
+  ${EMULATOR:-} "$name.out" >"$name.actual"
   if [ -e "$name.expected" ]; then
     diff -u "$name.expected" "$name.actual"
   fi

@@ -72,6 +72,8 @@ namespace foreign {
 
 #if defined(TERN_X86)
 using base = tern::isa::avx2;
+#elif defined(TERN_ARM64)
+using base = tern::isa::neon_dotprod;
 #else
 using base = tern::isa::scalar;
 #endif

@@ -41,6 +41,20 @@ static_assert(serves<avx2, hostile::codec, scalar> && serves<avxvnni, hostile::c
 static_assert(serves<avx512vnni, hostile::codec, scalar> && serves<amx, hostile::codec, scalar>);
 
 static_assert(std::is_same_v<tern::isa::all, tern::type_list<amx, avx512vnni, avxvnni, avx2, scalar>>);
+#elif defined(TERN_ARM64)
+using tern::isa::neon;
+using tern::isa::neon_dotprod;
+using tern::isa::neon_i8mm;
+static_assert(serves_all<neon> && serves_all<neon_dotprod> && serves_all<neon_i8mm>);
+static_assert(serves<neon, hostile::codec, scalar> && serves<neon_dotprod, hostile::codec, scalar>);
+static_assert(serves<neon_i8mm, hostile::codec, scalar>);
+
+static_assert(std::is_same_v<tern::isa::all, tern::type_list<neon_i8mm, neon_dotprod, neon, scalar>>);
+#elif defined(__wasm_simd128__)
+using tern::isa::wasm_simd128;
+static_assert(serves_all<wasm_simd128> && serves<wasm_simd128, hostile::codec, scalar>);
+
+static_assert(std::is_same_v<tern::isa::all, tern::type_list<wasm_simd128, scalar>>);
 #else
 static_assert(std::is_same_v<tern::isa::all, tern::type_list<scalar>>);
 #endif

@@ -286,12 +286,13 @@ TEST_CASE("packed_view: formats that no memory can hold are refused", "[packed_m
   const tern::aligned_bytes memory(1024);
   const std::span<const std::byte> bytes = memory;
   using view = packed_view<tern::i2>;
-  constexpr std::size_t huge = std::size_t{1} << 62;
+  constexpr std::size_t huge = static_cast<std::size_t>(-1) / 4 + 1;
   CHECK_THROWS_AS(view(bytes, {.rows = huge, .cols = huge}), tern::range_error);
   CHECK_THROWS_AS(view(bytes, {.rows = huge, .cols = 1}), tern::range_error);
   CHECK_THROWS_AS(view(bytes, {.rows = 1, .cols = 16, .planes = huge}), tern::range_error);
   CHECK_THROWS_AS(view(bytes, {.rows = 1, .cols = 16, .planes = 0}), tern::range_error);
-  // Four sections, each below 2^63, of 4 + 4 + 1 + 4 bytes for each of 2^64 / 13 rows: a sum that wraps to 208 at most.
+  // Four sections, of 4 + 4 + 1 + 4 bytes a row, each below half of the largest std::size_t, whose 13th part counts the
+  // rows: a sum that wraps to 208 at most.
   constexpr std::size_t rows = (std::size_t(-1) / 13 / 16 + 1) * 16;
   CHECK_THROWS_AS(view::storage_bytes({rows, 16, 1, tern::per_group(16), scale_type::float32, true, true}),
                   tern::range_error);

@@ -6,6 +6,12 @@
 
 #if defined(TERN_X86)
 #include <cpuid.h>
+#elif defined(TERN_ARM64) && (defined(__linux__) || defined(__FreeBSD__))
+#include <sys/auxv.h>
+#elif defined(TERN_ARM64) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(TERN_ARM64) && defined(_WIN32)
+extern "C" __declspec(dllimport) int __stdcall IsProcessorFeaturePresent(unsigned long feature);  // as in windows.h
 #endif
 
 namespace tern::inline v0_1::isa::inline TERN_TU {
@@ -65,6 +71,60 @@ inline bool may_use_tiles() {
   return false;
 #endif
 }
+
+#elif defined(TERN_ARM64)
+
+/// What the operating system tells, asked once: the processor's own registers are not for programs to read.
+struct arm_features {
+  // Where it does not tell, what the unit is compiled for.
+#if defined(__ARM_FEATURE_DOTPROD)
+  bool dotprod = true;
+#else
+  bool dotprod = false;
+#endif
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+  bool i8mm = true;  // and dotprod
+#else
+  bool i8mm = false;
+#endif
+
+  arm_features() {
+#if defined(__linux__) || defined(__FreeBSD__)
+    // HWCAP_ASIMDDP and HWCAP2_I8MM, which older headers do not name.
+    dotprod = (auxiliary(16) >> 20 & 1) != 0;
+    i8mm = dotprod && (auxiliary(26) >> 13 & 1) != 0;
+#elif defined(__APPLE__)
+    // macOS 12 and iOS 15 know these names.
+    dotprod = dotprod || has("hw.optional.arm.FEAT_DotProd");
+    i8mm = i8mm || (dotprod && has("hw.optional.arm.FEAT_I8MM"));
+#elif defined(_WIN32)
+    // PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE and PF_ARM_V82_I8MM_INSTRUCTIONS_AVAILABLE.
+    dotprod = IsProcessorFeaturePresent(43) != 0;
+    i8mm = dotprod && IsProcessorFeaturePresent(66) != 0;
+#endif
+  }
+
+  static const arm_features& get() {
+    static const arm_features features;
+    return features;
+  }
+
+ private:
+#if defined(__linux__)
+  static unsigned long auxiliary(unsigned long type) { return getauxval(type); }
+#elif defined(__FreeBSD__)
+  static unsigned long auxiliary(int type) {
+    unsigned long value = 0;
+    return elf_aux_info(type == 16 ? AT_HWCAP : AT_HWCAP2, &value, sizeof value) == 0 ? value : 0;
+  }
+#elif defined(__APPLE__)
+  static bool has(const char* name) {
+    int value = 0;
+    std::size_t size = sizeof value;
+    return sysctlbyname(name, &value, &size, nullptr, 0) == 0 && value != 0;
+  }
+#endif
+};
 
 #endif
 

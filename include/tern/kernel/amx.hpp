@@ -14,6 +14,10 @@
 /// contents are lost, as in any call.
 #pragma once
 
+#include <tern/config.hpp>
+
+#if defined(TERN_X86)
+
 #include <cstring>
 
 #include <tern/kernel/amx_tiles.hpp>
@@ -257,3 +261,5 @@ amx run(amx, const kernel::product<kernel::float_view, Codec>& a, const kernel::
 
 }  // namespace TERN_TU
 }  // namespace tern::inline v0_1::isa
+
+#endif

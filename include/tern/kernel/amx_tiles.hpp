@@ -8,6 +8,10 @@
 /// and its sums become results after that.
 #pragma once
 
+#include <tern/config.hpp>
+
+#if defined(TERN_X86)
+
 #include <immintrin.h>
 
 #include <cstring>
@@ -286,4 +290,6 @@ TERN_INLINE void prefetch_outputs(const ending& e) {
 TERN_REGION_END
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic pop
+#endif
+
 #endif

@@ -15,11 +15,16 @@
 ///   i8  both signed and eight bits: vpmaddubsw saturates, so bytes are widened to int16 for vpmaddwd. Exact for -128.
 #pragma once
 
+#include <tern/config.hpp>
+
+#if defined(TERN_X86)
+
 #include <immintrin.h>
 
 #include <cstring>
 
 #include <tern/isa/detect.hpp>
+#include <tern/kernel/n6_tables.hpp>
 #include <tern/kernel/scalar.hpp>
 
 TERN_REGION_BEGIN("avx2,fma,f16c")
@@ -195,7 +200,7 @@ TERN_NOINLINE void dot_tile_pairs(const std::uint8_t* operands, std::size_t quad
 }
 
 /// A 16-byte table in both halves.
-TERN_INLINE __m256i load_table(const std::uint8_t* at) { return _mm256_broadcastsi128_si256(load128(at)); }
+TERN_INLINE __m256i load_table(const void* at) { return _mm256_broadcastsi128_si256(load128(at)); }
 
 /// What the codecs of looked-up offsets share. D has offsets(at, u): the offsets of half a block, Codec::fold vectors.
 /// Offsets are at most `span`, which the codec's table or plane code says: for a small one int16 sums take several blocks.
@@ -390,21 +395,11 @@ struct decoder<n4> : offset_decoder<decoder<n4>, n4> {
 
 template <>
 struct decoder<n6> : offset_decoder<decoder<n6>, n6> {
-  // Offsets of the first two trits by their nibble, and of the third by two neighbouring fields: the low one and the high one.
-  alignas(16) std::uint8_t pair[16], low[16], high[16];
+  n6_tables tables;
 
-  explicit decoder(const n6& codec) : offset_decoder(codec.least(), -2 * codec.least()) {
-    const trit_code& code = codec.code();
-    for (unsigned v = 0; v < 16; ++v) {
-      const auto byte = static_cast<std::uint8_t>(v);
-      const std::uint8_t nibble[3] = {byte, 0, 0}, fields[3] = {0, 0, byte};
-      pair[v] = static_cast<std::uint8_t>(codec.decode(nibble, 0) + code.c[0] + code.c[1]);
-      low[v] = static_cast<std::uint8_t>(codec.decode(fields, 0) + code.c[2]);
-      high[v] = static_cast<std::uint8_t>(codec.decode(fields, 1) + code.c[2]);
-    }
-  }
+  explicit decoder(const n6& codec) : offset_decoder(codec.least(), -2 * codec.least()), tables(codec, true) {}
   TERN_INLINE void offsets(const std::uint8_t* at, __m256i* u) const {
-    const __m256i pairs = load_table(pair), lows = load_table(low), highs = load_table(high);
+    const __m256i pairs = load_table(tables.pair), lows = load_table(tables.low), highs = load_table(tables.high);
     const __m256i mask = _mm256_set1_epi8(15), fields = load256(at + 2 * vector_bytes);
     TERN_UNROLL for (std::size_t j = 0; j < 2; ++j) {
       const __m256i v = load256(at + j * vector_bytes);
@@ -537,3 +532,5 @@ float quantize_row(avx2, const T* x, std::size_t inputs, std::int8_t* codes, std
 
 }  // namespace TERN_TU
 }  // namespace tern::inline v0_1::isa
+
+#endif

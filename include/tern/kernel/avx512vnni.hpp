@@ -17,6 +17,10 @@
 /// four times.
 #pragma once
 
+#include <tern/config.hpp>
+
+#if defined(TERN_X86)
+
 #include <immintrin.h>
 
 #include <cstring>
@@ -91,7 +95,7 @@ TERN_INLINE __m512i broadcast_quad(const std::int8_t* x) { return _mm512_set1_ep
 TERN_INLINE __m512i flip_and_mask(__m512i v, __m512i flip, __m512i mask) {
   return _mm512_ternarylogic_epi32(v, flip, mask, 0x28);
 }
-TERN_INLINE __m512i load_table(const std::uint8_t* at) { return _mm512_broadcast_i32x4(avx2::load128(at)); }
+TERN_INLINE __m512i load_table(const void* at) { return _mm512_broadcast_i32x4(avx2::load128(at)); }
 
 /// Panels that are taken together, all of them at once by the loops below.
 inline constexpr std::size_t streams = 4;
@@ -298,9 +302,9 @@ struct decoder<n4> : offset_decoder<decoder<n4>, n4> {
 
 template <>
 struct decoder<n6> : offset_decoder<decoder<n6>, n6> {
-  avx2::decoder<n6> tables;
+  n6_tables tables;
 
-  explicit decoder(const n6& codec) : offset_decoder(codec.least()), tables(codec) {}
+  explicit decoder(const n6& codec) : offset_decoder(codec.least()), tables(codec, true) {}
   TERN_INLINE void offsets(const std::uint8_t* at, __m512i* u) const {
     const __m512i pairs = load_table(tables.pair), lows = load_table(tables.low), highs = load_table(tables.high);
     const __m512i mask = _mm512_set1_epi8(15), fields = load512(at + 2 * vector_bytes);
@@ -354,3 +358,5 @@ float quantize_row(avx512vnni, const T* x, std::size_t inputs, std::int8_t* code
 
 }  // namespace TERN_TU
 }  // namespace tern::inline v0_1::isa
+
+#endif

@@ -8,6 +8,10 @@
 ///   i8  u = w + 128 = v ^ 0x80, so sum(x w) = sum(x u) - 128 sum(x). Sums of u may wrap; only the corrected sum has to fit.
 #pragma once
 
+#include <tern/config.hpp>
+
+#if defined(TERN_X86)
+
 #include <immintrin.h>
 
 #include <cstring>
@@ -158,3 +162,5 @@ avxvnni run(avxvnni, const kernel::product<X, Codec>& a, const kernel::tile& t) 
 
 }  // namespace TERN_TU
 }  // namespace tern::inline v0_1::isa
+
+#endif

@@ -11,9 +11,10 @@
 /// Nothing here is optimised, and nothing should be.
 #pragma once
 
-#include <cmath>  // std::fma, std::rint
+#include <cmath>  // std::rint
 #include <span>
 
+#include <tern/fma.hpp>
 #include <tern/kernel/product.hpp>
 
 namespace tern::inline v0_1::kernel::reference::inline TERN_TU {
@@ -26,7 +27,7 @@ constexpr std::int32_t dot(std::span<const std::int8_t> x, std::span<const std::
   return sum;
 }
 
-inline float fma(float a, float b, float c) { return std::fma(a, b, c); }
+inline float fma(float a, float b, float c) { return detail::fma_rn(a, b, c); }
 inline float round_half_even(float a) { return std::rint(a); }
 
 /// y(m, n) as r and scale_x; r before the last step is what the exactness contract is about.

@@ -5,9 +5,10 @@
 /// levels, sums are int32 at once: nothing can overflow before max_inputs() does. One token is multiplied as many are.
 #pragma once
 
-#include <cmath>  // std::fma, std::rint
+#include <cmath>  // std::rint
 #include <cstring>
 
+#include <tern/fma.hpp>
 #include <tern/kernel/product.hpp>
 
 namespace tern::inline v0_1::kernel::inline TERN_TU::scalar {
@@ -52,7 +53,7 @@ TERN_INLINE void store_int8(std::int8_t* at, const ints& a) {
 TERN_INLINE floats broadcast(float a) { TERN_LANES(floats, a); }
 TERN_INLINE ints broadcast(std::int32_t a) { TERN_LANES(ints, a); }
 TERN_INLINE floats fma(const floats& a, const floats& b, const floats& c) {
-  TERN_LANES(floats, std::fma(a.lane[i], b.lane[i], c.lane[i]));
+  TERN_LANES(floats, detail::fma_rn(a.lane[i], b.lane[i], c.lane[i]));
 }
 TERN_INLINE floats multiply(const floats& a, const floats& b) { TERN_LANES(floats, a.lane[i] * b.lane[i]); }
 TERN_INLINE floats divide(const floats& a, const floats& b) { TERN_LANES(floats, a.lane[i] / b.lane[i]); }

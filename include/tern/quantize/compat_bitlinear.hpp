@@ -7,6 +7,7 @@
 /// computed in float.
 #pragma once
 
+#include <tern/fma.hpp>
 #include <tern/quantize/ternary.hpp>
 
 namespace tern::inline v0_1::compat::inline TERN_TU {
@@ -76,7 +77,7 @@ matrix<float> bitlinear(const X& x, const W& w, std::span<const float> gamma, st
   for (std::size_t m = 0; m < y.rows(); ++m)
     for (std::size_t n = 0; n < y.cols(); ++n) {
       float sum = 0;
-      for (std::size_t k = 0; k < a.cols(); ++k) sum = std::fma(a(m, k), b(n, k), sum);
+      for (std::size_t k = 0; k < a.cols(); ++k) sum = detail::fma_rn(a(m, k), b(n, k), sum);
       sum = detail::mul_rn(sum, gamma[gamma.size() == 1 ? 0 : n]);
       y(m, n) = bias.empty() ? sum : sum + bias[bias.size() == 1 ? 0 : n];
     }

@@ -24,7 +24,7 @@ Real mul_rn(Real a, Real b) {
   Real product = a * b;
   asm("" : "+x"(product));
   return product;
-#elif defined(__aarch64__)
+#elif defined(TERN_ARM64)
   Real product = a * b;
   asm("" : "+w"(product));
   return product;

@@ -5,6 +5,7 @@
 /// magnitude (or range) is below 2^-100 counts as zero: zero codes, scale 1.
 #pragma once
 
+#include <tern/fma.hpp>
 #include <tern/quantize/activations.hpp>
 
 namespace tern::inline v0_1 {
@@ -296,7 +297,8 @@ matrix<float> dequantize(const basic_quantized_matrix<Code>& q) {
     for (std::size_t n = 0; n < q.rows; ++n)
       for (std::size_t k = 0; k < q.cols; ++k) {
         const std::size_t g = k / q.group_inputs();
-        out(n, k) = std::fma(static_cast<float>(q.code_row(p, n)[k] - q.zero(p, n, g)), q.scale(p, n, g), out(n, k));
+        out(n, k) =
+            detail::fma_rn(static_cast<float>(q.code_row(p, n)[k] - q.zero(p, n, g)), q.scale(p, n, g), out(n, k));
       }
   return out;
 }
