@@ -4,14 +4,15 @@
 
 #include <tern/config.hpp>
 
+// Single functions of large headers are declared as these declare them.
 #if defined(TERN_X86)
 #include <cpuid.h>
 #elif defined(TERN_ARM64) && (defined(__linux__) || defined(__FreeBSD__))
 #include <sys/auxv.h>
 #elif defined(TERN_ARM64) && defined(__APPLE__)
-#include <sys/sysctl.h>
+extern "C" int sysctlbyname(const char* name, void* value, std::size_t* size, void* set, std::size_t set_size);
 #elif defined(TERN_ARM64) && defined(_WIN32)
-extern "C" __declspec(dllimport) int __stdcall IsProcessorFeaturePresent(unsigned long feature);  // as in windows.h
+extern "C" __declspec(dllimport) int __stdcall IsProcessorFeaturePresent(unsigned long feature);
 #endif
 
 namespace tern::inline v0_1::isa::inline TERN_TU {

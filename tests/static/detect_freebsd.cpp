@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT
+// isa/detect.hpp as another system's compilers read it, with what its headers would declare: compiled on 64-bit ARM
+// Linux, never run.
+#if defined(__aarch64__) && defined(__linux__)
+
+#include <bit>
+#include <climits>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+#include <sys/auxv.h>
+extern "C" int elf_aux_info(int type, void* value, int size);
+#undef __linux__
+#define __FreeBSD__ 13
+
+#include <tern/isa/detect.hpp>
+
+bool tern_test_freebsd() { return tern::isa::arm_features::get().i8mm; }
+
+#endif
