@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// tern::cuda beside the card's own ceilings and beside cuBLASLt: one token to thousands, in bursts and sustained, weights
-// cold and hot. Not by Google Benchmark: candidates are interleaved, and what is timed are replays of graphs.
+// tern::cuda beside the card's own ceilings and beside cuBLASLt: one token to thousands, in bursts and sustained, with
+// weights cold and hot. Not by Google Benchmark: candidates are interleaved, and what is timed are replays of graphs.
 //
 //   bench_cuda [--filter TEXT]... [--rounds 15] [--seconds 1] [--json FILE] [--commit ID]
 //
-// Cases are named "<section>, <row>, <column>", for example "M=1, cold, tern i2, 2560x2560"; with filters only those are
-// timed that contain all of the texts. Prints the tables of bench/results/h100.md.
+// Cases are named "<section>, <row>, <column>", for example "M=1, cold, tern i2, 2560x2560"; with filters only those
+// are timed that contain all of the texts. Prints the tables of bench/results/h100.md.
 //
 // Defined when this is compiled: BENCH_CUBLASLT, with cuBLASLt beside tern; BENCH_I2_ONLY, without other codecs, which
 // compiles in a third of the time.
@@ -185,6 +185,17 @@ class bench {
     timer_.add(std::move(c), least_launches(tokens, w.packed, hot),
                [&](unsigned i) { multiply<Codec, Y>(tokens, w, hot ? 0 : i, overlap); });
   }
+  /// The bytes of the weights, one launch as large as a product's.
+  void add_reading(timed_case c, const shape& s, bool hot) {
+    if (!timer_.wants(c)) return;
+    const rotating& w = weights_of<tern::i2>(s).packed;
+    const std::size_t count = w.bytes() / sizeof(uint4);
+    timer_.add(std::move(c), least_launches(1, w, hot), [&, count](unsigned i) {
+      const reading a{reinterpret_cast<const uint4*>(w.copy(hot ? 0 : i)), count, y_.as<unsigned>()};
+      tern::detail::launch_kernel(read_once, {(count + read_once_vectors - 1) / read_once_vectors}, 256, 0,
+                                  {timer_.stream(), true}, a, "read_once");
+    });
+  }
   static void set_operations(timed_case& c, std::size_t tokens, const shape& s) {
     c.work = 2.0 * static_cast<double>(tokens) * static_cast<double>(s.n) * static_cast<double>(s.k);
     c.unit = "TOPS";
@@ -297,9 +308,15 @@ class bench {
       add_tern<tern::i2>({section, "tern i2", s.name()}, tokens, s, hot);
       if (tokens == 1 || tokens == 8)
         add_tern<tern::i2>({section, "tern i2, no overlap", s.name()}, tokens, s, hot, false);
+      if (tokens == 1) add_reading({section, "reading the weights alone", s.name()}, s, hot);
       add_peers({section, "", s.name()}, tokens, s, hot, !hot);
     }
     compare_with_peers(section);
+    if (tokens == 1)
+      ratios_.push_back({section,
+                         "reading the weights alone / tern",
+                         {{section, "reading the weights alone"}},
+                         {section, "tern i2"}});
     if (tokens > 1 && tokens <= 128 && !hot)
       ratios_.push_back({section, "tern / tern at M=1", {{section, "tern i2"}}, {"M=1, cold", "tern i2"}});
   }

@@ -8,6 +8,12 @@
 
 namespace tern_bench {
 
+__device__ inline uint4 load_through_l2(const uint4* at) {
+  uint4 v;
+  asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(at));
+  return v;
+}
+
 /// Reads `count` vectors (a multiple of 2048) `passes` times, 8 loads in flight a thread, and keeps none in L1.
 __global__ void __launch_bounds__(256) read_all(const uint4* from, std::size_t count, unsigned passes, unsigned* to) {
   unsigned sum = 0;
@@ -17,14 +23,34 @@ __global__ void __launch_bounds__(256) read_all(const uint4* from, std::size_t c
       const uint4* const at = from + (share + std::size_t{pass} * 37) % shares * 2048 + threadIdx.x;
       uint4 v[8];
 #pragma unroll
-      for (unsigned j = 0; j < 8; ++j)
-        asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(v[j].x), "=r"(v[j].y), "=r"(v[j].z), "=r"(v[j].w)
-                     : "l"(at + j * 256));
+      for (unsigned j = 0; j < 8; ++j) v[j] = load_through_l2(at + j * 256);
 #pragma unroll
       for (unsigned j = 0; j < 8; ++j) sum ^= v[j].x ^ v[j].y ^ v[j].z ^ v[j].w;
     }
   if (sum == 0x9e3779b9u) *to = sum;  // never, and the compiler cannot know
+}
+
+struct reading {
+  const uint4* from;
+  std::size_t count;
+  unsigned* to;
+};
+constexpr std::size_t read_once_vectors = 1024;  // of a block
+
+/// What a product of one token does at least: all blocks ask for all of the weights, and then wait for the kernel before.
+__global__ void __launch_bounds__(256) read_once(const reading a) {
+  uint4 v[read_once_vectors / 256] = {};
+#pragma unroll
+  for (unsigned j = 0; j < read_once_vectors / 256; ++j) {
+    const std::size_t at = blockIdx.x * read_once_vectors + j * 256 + threadIdx.x;
+    if (at < a.count) v[j] = load_through_l2(a.from + at);
+  }
+  tern::cuda::device::start_successor();
+  tern::cuda::device::wait_for_predecessor();
+  unsigned sum = 0;
+#pragma unroll
+  for (const uint4& each : v) sum ^= each.x ^ each.y ^ each.z ^ each.w;
+  if (sum == 0x9e3779b9u) *a.to = sum;  // never, and the compiler cannot know
 }
 
 struct nothing {};
@@ -33,7 +59,7 @@ __global__ void do_nothing(nothing) {
   tern::cuda::device::wait_for_predecessor();
 }
 
-// Eight warps a block, by wgmma m64n128k32, A from registers: the form that tern's prefill has. By mma.sync below sm_90a.
+// Eight warps a block, by wgmma m64n128k32 with A from registers, as in tern's kernels; below sm_90a by mma.sync.
 constexpr unsigned peak_threads = 256, peak_steps = 4096;
 constexpr double peak_products = 2.0 * peak_steps * 64 * 128 * 32;  // of a block
 

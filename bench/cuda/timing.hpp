@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// Times on a device: every case is a CUDA graph of many launches. Bursts are replayed in turns, in another order each
-/// round, so that a card that slows down when hot slows all of them alike; sustained cases take turns within their group
-/// until each has run for seconds, so that the power cap acts on them as it does in use.
+/// round, so that a card that slows down when hot slows all of them alike; sustained cases take turns in their group until
+/// each has run for seconds, so that the power cap acts on them as it does in use.
 #pragma once
 
 #include <tern/cuda/launch.hpp>
@@ -160,7 +160,7 @@ class timer {
     return 1000 * milliseconds() / static_cast<float>(work.launches());
   }
 
-  /// Turns of 20 ms, in another order each time, until each case has run for so many seconds; a quarter more to warm up.
+  /// Turns of 20 ms, in another order each time, until each case has run for so many seconds, and a quarter more before.
   void sustain(std::vector<timed_case*> group, double seconds) {
     constexpr double turn_us = 20000;
     std::vector<std::pair<timed_case*, unsigned>> order;  // with the replays of a turn

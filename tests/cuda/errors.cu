@@ -64,19 +64,6 @@ TEST_CASE("cuda owners move their memory", "[cuda]") {
   CHECK(std::equal(back.begin(), back.end(), host.storage().begin()));
 }
 
-TEST_CASE("cuda products refuse depths that could overflow", "[cuda]") {
-  tern_test::require_device();
-  const std::size_t inputs = tern::max_inputs(false, false) + 1;
-  const tern::packed_matrix<tern::i2> host(one_plane(1, inputs));
-  const tern::cuda::device_matrix w(host);
-  const tern::cuda::device_activations x(1, inputs);
-  const tern::cuda::device_bytes y(sizeof(float));
-  CHECK_THROWS_AS(tern::cuda::matmul(x, w, tern::matrix_view<float>(y.as<float>(), 1, 1)), tern::range_error);
-  CHECK_THROWS_WITH(tern::cuda::matmul(x, w, tern::matrix_view<float>(y.as<float>(), 1, 1)),
-                    tern_test::contains("could overflow int32; at most 131071"));
-  tern_test::check(cudaDeviceSynchronize());
-}
-
 TEST_CASE("cuda allocations and waits are refused while a stream is captured", "[cuda]") {
   tern_test::require_device();
   cudaStream_t stream = nullptr;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// matmul() chooses among kernels by size: every count of tokens, and what is around the edges of their tiles in each dimension; the
-// extreme values, whose sums are known; the same bits every time.
+// matmul() chooses among kernels by size: every count of tokens, and what is around the edges of their tiles in each
+// dimension; the extreme values, whose sums are known; the same bits every time.
 #include "device.hpp"
 
 #include <tern/matmul.hpp>
@@ -187,4 +187,19 @@ TEST_CASE("cuda products give the same bits on every repetition", "[cuda][sweep]
       }
     }
   tern_test::check(cudaStreamDestroy(stream));
+}
+
+TEST_CASE("cuda products refuse depths that could overflow", "[cuda]") {
+  tern_test::require_device();
+  const std::size_t inputs = tern::max_inputs(false, false) + 1;
+  tern::quantized_matrix q(1, 1, inputs, tern::per_tensor);
+  q.scales = {1.0f};
+  const tern::packed_matrix<tern::i2> host(q);
+  const tern::cuda::device_matrix w(host);
+  const tern::cuda::device_activations x(1, inputs);
+  const tern::cuda::device_bytes y(sizeof(float));
+  CHECK_THROWS_AS(tern::cuda::matmul(x, w, tern::matrix_view<float>(y.as<float>(), 1, 1)), tern::range_error);
+  CHECK_THROWS_WITH(tern::cuda::matmul(x, w, tern::matrix_view<float>(y.as<float>(), 1, 1)),
+                    tern_test::contains("could overflow int32; at most 131071"));
+  tern_test::check(cudaDeviceSynchronize());
 }
