@@ -186,14 +186,15 @@ class bench {
                [&](unsigned i) { multiply<Codec, Y>(tokens, w, hot ? 0 : i, overlap); });
   }
   /// The bytes of the weights, one launch as large as a product's.
+  template <bool Waits>
   void add_reading(timed_case c, const shape& s, bool hot) {
     if (!timer_.wants(c)) return;
     const rotating& w = weights_of<tern::i2>(s).packed;
-    const std::size_t count = w.bytes() / sizeof(uint4);
-    timer_.add(std::move(c), least_launches(1, w, hot), [&, count](unsigned i) {
+    const std::size_t count = w.bytes() / sizeof(uint4), threads = Waits ? 1024 : 256;
+    timer_.add(std::move(c), least_launches(1, w, hot), [&](unsigned i) {
       const reading a{reinterpret_cast<const uint4*>(w.copy(hot ? 0 : i)), count, y_.as<unsigned>()};
-      tern::detail::launch_kernel(read_once, {(count + read_once_vectors - 1) / read_once_vectors}, 256, 0,
-                                  {timer_.stream(), true}, a, "read_once");
+      tern::detail::launch_kernel(read_once<Waits>, {tern::detail::ceil_div(count, read_once_loads * threads)}, threads,
+                                  0, {timer_.stream(), true}, a, "read_once");
     });
   }
   static void set_operations(timed_case& c, std::size_t tokens, const shape& s) {
@@ -308,7 +309,10 @@ class bench {
       add_tern<tern::i2>({section, "tern i2", s.name()}, tokens, s, hot);
       if (tokens == 1 || tokens == 8)
         add_tern<tern::i2>({section, "tern i2, no overlap", s.name()}, tokens, s, hot, false);
-      if (tokens == 1) add_reading({section, "reading the weights alone", s.name()}, s, hot);
+      if (tokens == 1) {
+        add_reading<true>({section, "reading the weights alone", s.name()}, s, hot);
+        add_reading<false>({section, "reading, none waits for the one before", s.name()}, s, hot);
+      }
       add_peers({section, "", s.name()}, tokens, s, hot, !hot);
     }
     compare_with_peers(section);

@@ -35,18 +35,24 @@ struct reading {
   std::size_t count;
   unsigned* to;
 };
-constexpr std::size_t read_once_vectors = 1024;  // of a block
+constexpr std::size_t read_once_loads = 4;  // of a thread
 
-/// What a product of one token does at least: all blocks ask for all of the weights, and then wait for the kernel before.
-__global__ void __launch_bounds__(256) read_once(const reading a) {
-  uint4 v[read_once_vectors / 256] = {};
+/// What a product of one token does at least: asks for all of the weights at once. With `Waits`, and then waits for the kernel
+/// before, which makes x; else, kernels of a chain without that may overlap as they like. (Of 1 to 8 loads a thread, 128 to
+/// 1024 threads and both places of start_successor the fastest for most sizes.)
+template <bool Waits>
+__global__ void read_once(const reading a) {
+  if constexpr (!Waits) tern::cuda::device::start_successor();
+  uint4 v[read_once_loads] = {};
 #pragma unroll
-  for (unsigned j = 0; j < read_once_vectors / 256; ++j) {
-    const std::size_t at = blockIdx.x * read_once_vectors + j * 256 + threadIdx.x;
+  for (unsigned j = 0; j < read_once_loads; ++j) {
+    const std::size_t at = (blockIdx.x * read_once_loads + j) * blockDim.x + threadIdx.x;
     if (at < a.count) v[j] = load_through_l2(a.from + at);
   }
-  tern::cuda::device::start_successor();
-  tern::cuda::device::wait_for_predecessor();
+  if constexpr (Waits) {
+    tern::cuda::device::start_successor();
+    tern::cuda::device::wait_for_predecessor();
+  }
   unsigned sum = 0;
 #pragma unroll
   for (const uint4& each : v) sum ^= each.x ^ each.y ^ each.z ^ each.w;
