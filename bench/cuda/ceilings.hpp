@@ -37,9 +37,9 @@ struct reading {
 };
 constexpr std::size_t read_once_loads = 4;  // of a thread
 
-/// What a product of one token does at least: asks for all of the weights at once. With `Waits`, and then waits for the kernel
-/// before, which makes x; else, kernels of a chain without that may overlap as they like. (Of 1 to 8 loads a thread, 128 to
-/// 1024 threads and both places of start_successor the fastest for most sizes.)
+/// What a product of one token does at least: asks for all of the weights at once. With `Waits`, and then waits for the
+/// kernel before, which makes x; else kernels of a chain may overlap as they like. (The fastest at most sizes of 1 to 8 loads
+/// a thread, 128 to 1024 threads, and start_successor before or after the loads.)
 template <bool Waits>
 __global__ void read_once(const reading a) {
   if constexpr (!Waits) tern::cuda::device::start_successor();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/// Random operands on the device, the same for all candidates, and the check of what they compute before they are timed.
+/// Random operands on the device, the same for all candidates, and the check of what they compute.
 #pragma once
 
 #include <cuda_bf16.h>

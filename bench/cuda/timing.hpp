@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /// Times on a device: every case is a CUDA graph of many launches. Bursts are replayed in turns, in another order each
-/// round, so that a card that slows down when hot slows all of them alike; sustained cases take turns in their group until
+/// round, so that a card that slows down when hot slows all of them alike. Sustained cases take turns in their group until
 /// each has run for seconds, so that the power cap acts on them as it does in use.
 #pragma once
 
@@ -160,7 +160,7 @@ class timer {
     return 1000 * milliseconds() / static_cast<float>(work.launches());
   }
 
-  /// Turns of 20 ms, in another order each time, until each case has run for so many seconds, and a quarter more before.
+  /// Turns of 20 ms, in another order each time, until each case has run for so many seconds and, before, a quarter more.
   void sustain(std::vector<timed_case*> group, double seconds) {
     constexpr double turn_us = 20000;
     std::vector<std::pair<timed_case*, unsigned>> order;  // with the replays of a turn
