@@ -88,21 +88,30 @@ class bench {
     std::string word, driver = "unknown";
     while (driver == "unknown" && version >> word)
       if (std::count(word.begin(), word.end(), '.') == 2) driver = word;
-    std::printf("%s, commit %s, driver %s, CUDA %d.%d (nvcc %d.%d.%d).\n", date, options_.commit.c_str(),
-                driver.c_str(), CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10, __CUDACC_VER_MAJOR__,
-                __CUDACC_VER_MINOR__, __CUDACC_VER_BUILD__);
-    std::printf("One %s: %d multiprocessors, %d MiB of L2.\n", device_.name, device_.multiProcessorCount,
+    std::printf("# tern::cuda on one %s\n\n", device_.name);
+    std::printf("%s, commit %s, driver %s, CUDA %d.%d (nvcc %d.%d.%d), %d multiprocessors, %d MiB of L2.\n", date,
+                options_.commit.c_str(), driver.c_str(), CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10,
+                __CUDACC_VER_MAJOR__, __CUDACC_VER_MINOR__, __CUDACC_VER_BUILD__, device_.multiProcessorCount,
                 device_.l2CacheSize >> 20);
 #if defined(BENCH_CUBLASLT)
     const std::size_t lt = cublasLtGetVersion();
-    std::printf("cuBLASLt %zu.%zu.%zu, the fastest of %zu algorithms that its heuristics proposed, on average.\n",
+    std::printf("cuBLASLt %zu.%zu.%zu by the fastest algorithm of %zu that its heuristics proposed, on average.\n",
                 lt / 10000, lt / 100 % 100, lt % 100, peers_made_ == 0 ? 0 : algorithms_tried_ / peers_made_);
 #else
     std::printf("Without cuBLASLt, which was not found when this was compiled.\n");
 #endif
     std::printf(
-        "Microseconds of a launch in a graph of many: medians of %u replays of a millisecond, all cases in shuffled "
-        "order; sustained: %.1f s each.\n",
+        "\nMicroseconds of one launch in a graph of many; shapes are outputs x inputs, M is the number of tokens. "
+        "Medians of %u\n"
+        "replays of about a millisecond, all cases in another order each round; sustained: the candidates of a shape "
+        "in turns\n"
+        "until each has run for %.1f seconds. cold: weights rotate over more than four times the L2; hot: one copy. "
+        "tern: weights\n"
+        "with one scale a channel unless a row says groups, int8 activations, scaled bfloat16 outputs, launches "
+        "overlap. cuBLASLt:\n"
+        "the same ternary matrix and activations in its type; int8 to unscaled int32, fp8 and bf16 to bfloat16. "
+        "bench/README.md\n"
+        "tells more. Other rows are quotients.\n",
         options_.rounds, options_.seconds);
   }
 
@@ -159,8 +168,8 @@ class bench {
 
   void poison(std::size_t bytes) { check(cudaMemsetAsync(y_.data(), 0xff, bytes, timer_.stream()), "cudaMemsetAsync"); }
   [[noreturn]] static void fail(const timed_case& c, const difference& d) {
-    tern::detail::raise(tern::error(c.name() + ": " + std::to_string(d.unequal) + " outputs are wrong, by " +
-                                    std::to_string(d.relative()) + " together"));
+    tern::detail::raise(tern::error(c.name() + ": " + std::to_string(d.unequal) +
+                                    " outputs are wrong; relative error " + std::to_string(d.relative())));
   }
 
   // Candidates.
@@ -395,13 +404,29 @@ class bench {
   }
 
   template <class T>
+  void check_quantizer(const timed_case& c, const tern::cuda::device_activations_view& codes) {
+    const T* const x = real_inputs<T>();
+    poison(tern::cuda::device_activations_view::storage_bytes(codes.rows(), codes.cols()));
+    quantize<T>(codes.rows(), codes.cols(), codes, true);
+    difference d{};
+    const tern::cuda::device_bytes unequal(sizeof d.unequal);
+    check(cudaMemsetAsync(unequal.data(), 0, unequal.size(), timer_.stream()), "cudaMemsetAsync");
+    compare_codes<<<static_cast<unsigned>(tern::detail::ceil_div(codes.rows(), 32)), 32, 0, timer_.stream()>>>(
+        x, codes.codes(), codes.scales(), codes.rows(), codes.cols(), codes.row_stride(),
+        unequal.as<unsigned long long>());
+    check(cudaStreamSynchronize(timer_.stream()), "compare_codes");
+    check(cudaMemcpy(&d.unequal, unequal.data(), unequal.size(), cudaMemcpyDeviceToHost), "cudaMemcpy");
+    if (d.unequal != 0) fail(c, d);
+  }
+
+  template <class T>
   void add_quantizer(const std::string& type) {
     for (const std::size_t tokens : {1, 16, 512, 4096})
       for (const std::size_t k : {2560, 4096, 6912, 8192}) {
         timed_case c{"Quantizer of activations", type + ", " + tokens_name(tokens), "K=" + std::to_string(k)};
         if (!timer_.wants(c)) continue;
-        real_inputs<T>();
         const tern::cuda::device_activations_view codes(y_, tokens, k);
+        check_quantizer<T>(c, codes);
         c.work = static_cast<double>(tokens * (k * (sizeof(T) + 1) + sizeof(float)));
         c.unit = "GB/s";
         timer_.add(std::move(c), 1, [&](unsigned) { quantize<T>(tokens, k, codes, true); });

@@ -95,6 +95,26 @@ class rotating {
   tern::cuda::device_bytes memory_;
 };
 
+__device__ inline float as_float(float y) { return y; }
+__device__ inline float as_float(std::int32_t y) { return static_cast<float>(y); }
+__device__ inline float as_float(tern::half y) { return tern::cuda::device::half_to_float(y.bits); }
+__device__ inline float as_float(tern::bfloat16 y) { return tern::cuda::device::bfloat16_to_float(y.bits); }
+
+/// Counts what a quantizer of finite rows should have written otherwise: a thread for each row.
+template <class T>
+__global__ void compare_codes(const T* x, const std::int8_t* codes, const float* scales, std::size_t rows,
+                              std::size_t cols, std::size_t stride, unsigned long long* unequal) {
+  const std::size_t m = std::size_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (m >= rows) return;
+  float largest = 0;
+  for (std::size_t k = 0; k < cols; ++k) largest = fmaxf(largest, fabsf(as_float(x[m * cols + k])));
+  const float scale = largest < 0x1p-100f ? 1.0f : __fdiv_rn(largest, 127.0f);
+  unsigned long long wrong = scales[m] != scale;
+  for (std::size_t k = 0; k < cols; ++k)
+    wrong += static_cast<float>(codes[m * stride + k]) != rintf(__fdiv_rn(as_float(x[m * cols + k]), scale));
+  if (wrong != 0) atomicAdd(unequal, wrong);
+}
+
 /// What a product should be: the straight-line expression over natural rows. Of many tokens the first and the last 32.
 struct oracle {
   const std::int8_t* x;  // [tokens][x_stride]
@@ -110,10 +130,6 @@ struct difference {
   double relative() const { return std::sqrt(squares / of_expected); }
 };
 
-__device__ inline float as_float(float y) { return y; }
-__device__ inline float as_float(std::int32_t y) { return static_cast<float>(y); }
-__device__ inline float as_float(tern::half y) { return tern::cuda::device::half_to_float(y.bits); }
-__device__ inline float as_float(tern::bfloat16 y) { return tern::cuda::device::bfloat16_to_float(y.bits); }
 __device__ inline bool equal_bits(float a, float b) { return __float_as_uint(a) == __float_as_uint(b); }
 __device__ inline bool equal_bits(std::int32_t a, std::int32_t b) { return a == b; }
 template <class Y>

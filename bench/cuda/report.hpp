@@ -47,7 +47,7 @@ inline void print_tables(const std::vector<timed_case>& cases, const std::vector
   for (const std::string& section : distinct(cases, &timed_case::section)) {
     const std::vector<std::string> columns = distinct(cases, &timed_case::column, section);
     const bool list = columns.size() == 1 && columns[0] == "us";
-    std::printf("\n### %s\n\n| us |", section.c_str());
+    std::printf("\n## %s\n\n| us |", section.c_str());
     if (list)
       std::printf(" | |\n|---|---|---|\n");
     else {
