@@ -174,9 +174,28 @@ TEST_CASE("cuda from a host thread for each device", "[cuda][devices]") {
   int devices = 0;
   tern_test::check(cudaGetDeviceCount(&devices));
   if (devices == 1) tern_test::skip("no second cuda_device");
-  // Attributes of kernels, such as their shared memory, are a device's own: each must get them.
   std::vector<std::size_t> tokens;
   for (const std::size_t m : {1, 8, 40, 300})
     for (int i = 0; i < devices; ++i) tokens.push_back(m);
   for (const int each : chains_in_threads(tokens, devices)) CHECK(each == 1);
+
+  // How much shared memory a kernel may have is an attribute on each device: all kernels on all devices.
+  std::vector<std::thread> threads;
+  std::vector<int> agreed(static_cast<std::size_t>(devices));
+  for (int device = 0; device < devices; ++device)
+    threads.emplace_back([&agreed, device] {
+      tern_test::check(cudaSetDevice(device));
+      std::mt19937 random(static_cast<unsigned>(device));
+      int of_device = 1;
+      for (const std::size_t m : {1, 2, 8, 16, 32, 64, 128, 300})
+        for (const tern::granularity& granularity : {tern::per_channel, tern::per_group(128)}) {
+          const auto x = tern_test::draw_activations(m, 256, false, random);
+          const auto w = tern_test::draw_weights<tern::i2>(6912, 256, 1, granularity, tern::scale_type::float32, false,
+                                                           false, {}, random);
+          of_device &= tern_test::product_agrees<float>(x, w, {});
+        }
+      agreed[static_cast<std::size_t>(device)] = of_device;
+    });
+  for (std::thread& thread : threads) thread.join();
+  for (const int each : agreed) CHECK(each == 1);
 }
