@@ -561,23 +561,23 @@ TEST_CASE("safetensors_file: views move with the file", "[io]") {
 }
 
 TEST_CASE("safetensors_file: opening costs the header", "[io]") {
-  if constexpr (sizeof(std::size_t) >= 8) {
-    const directory here;
-    constexpr std::size_t size = std::size_t{1} << 33;  // 8 GiB, all of it a hole
-    const std::string header = file_of(R"({"w":{"dtype":"U8","shape":[8,1073741824],"data_offsets":[0,8589934592]}})");
-    std::FILE* const file = std::fopen((here / "large").c_str(), "wb");
-    REQUIRE(file != nullptr);
-    REQUIRE(std::fwrite(header.data(), 1, header.size(), file) == header.size());
-    REQUIRE(std::fclose(file) == 0);
-    REQUIRE(::truncate((here / "large").c_str(), static_cast<off_t>(header.size() + size)) == 0);
+  if (sizeof(void*) < 8) SKIP("no address space for 8 GiB");
+  const directory here;
+  constexpr std::uint64_t size = std::uint64_t{1} << 33;  // all of it a hole
+  const std::string header = file_of(R"({"w":{"dtype":"U8","shape":[8,1073741824],"data_offsets":[0,8589934592]}})");
+  std::FILE* const file = std::fopen((here / "large").c_str(), "wb");
+  REQUIRE(file != nullptr);
+  REQUIRE(std::fwrite(header.data(), 1, header.size(), file) == header.size());
+  REQUIRE(std::fclose(file) == 0);
+  std::filesystem::resize_file(here / "large", header.size() + size);
 
-    rusage before{}, after{};
-    REQUIRE(::getrusage(RUSAGE_SELF, &before) == 0);
-    const safetensors_file large(here / "large");
-    CHECK(large.view<std::uint8_t>("w").rows() == 8);
-    REQUIRE(::getrusage(RUSAGE_SELF, &after) == 0);
-    // To touch all of it takes 4096 times 512 pages of 4 KiB, or, 16 at once, 131,072 faults.
-    CHECK(after.ru_minflt + after.ru_majflt - before.ru_minflt - before.ru_majflt < 10'000);
-    CHECK(large.view<std::uint8_t>("w")(7, 1073741823) == 0);
-  }
+  rusage before{}, after{};
+  REQUIRE(::getrusage(RUSAGE_SELF, &before) == 0);
+  const safetensors_file large(here / "large");
+  CHECK(large.view<std::uint8_t>("w").rows() == 8);
+  REQUIRE(::getrusage(RUSAGE_SELF, &after) == 0);
+  // Who touches all of it has a fault for each of 2,097,152 pages of 4 KiB, or, where the system maps 16 at once, for
+  // 131,072 of them. qemu has 13,000 of its own.
+  CHECK(after.ru_minflt + after.ru_majflt - before.ru_minflt - before.ru_majflt < 65'536);
+  CHECK(large.view<std::uint8_t>("w")(7, 1073741823) == 0);
 }
