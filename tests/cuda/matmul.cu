@@ -93,7 +93,7 @@ namespace {
 /// Whether the device compiled for and run on has warpgroup products.
 bool has_wgmma() {
   cudaFuncAttributes attributes{};
-  using shape = tern::cuda::device::wide_shape<tern::i2, 1, 64>;
+  using shape = tern::cuda::device::wide_shape<tern::i2, 2, 128>;
   tern_test::check(cudaFuncGetAttributes(
       &attributes, reinterpret_cast<const void*>(tern::cuda::device::multiply_wide<shape, true, tern::i2>)));
   return attributes.sharedSizeBytes != 0;
@@ -126,18 +126,18 @@ TEMPLATE_TEST_CASE("cuda products by each kernel for many tokens", "[cuda]", ter
   const auto tiles_of_runs = [](auto& a, const auto& how) {
     return multiply_in_tiles<device::tile_shape<TestType, 2, 8, 4, 2>, false>(a, how);
   };
-  const auto wide_64 = [](auto& a, const auto& how) {
-    return multiply_wide<device::wide_shape<TestType, 1, 64>, true>(a, how);
+  const auto wide_half = [](auto& a, const auto& how) {
+    return multiply_wide<device::wide_shape<TestType, 1, 128>, true>(a, how);
   };
-  const auto wide_128 = [](auto& a, const auto& how) {
+  const auto wide = [](auto& a, const auto& how) {
     return multiply_wide<device::wide_shape<TestType, 2, 128>, true>(a, how);
   };
   const auto wide_of_runs = [](auto& a, const auto& how) {
     return multiply_wide<device::wide_shape<TestType, 1, 128>, false>(a, how);
   };
-  for (const std::size_t m : {1, 64, 129})
-    for (const std::size_t n : {16, 129, 320})
-      for (const std::size_t k : {16, 200, 384}) {
+  for (const std::size_t m : {1, 64, 129, 300})
+    for (const std::size_t n : {16, 129, 322})
+      for (const std::size_t k : {16, 200, 384, 1500}) {
         CAPTURE(m, n, k);
         const auto w = [&](tern::granularity granularity, std::size_t planes = 1) {
           return draw_weights<TestType>(n, k, planes, granularity, tern::scale_type::bfloat16, false, false, {},
@@ -146,11 +146,37 @@ TEMPLATE_TEST_CASE("cuda products by each kernel for many tokens", "[cuda]", ter
         CHECK(kernel_agrees<std::int32_t>(m, w(tern::per_channel), random, tiles));
         CHECK(kernel_agrees<float>(m, w(tern::per_group(48), 2), random, tiles_of_runs));
         if (!has_wgmma()) continue;
-        CHECK(kernel_agrees<std::int32_t>(m, w(tern::per_channel), random, wide_64));
-        CHECK(kernel_agrees<tern::bfloat16>(m, w(tern::per_tensor), random, wide_128));
-        CHECK(kernel_agrees<float>(m, w(tern::per_group(128), 2), random, wide_of_runs));
+        CHECK(kernel_agrees<std::int32_t>(m, w(tern::per_channel), random, wide_half));
+        CHECK(kernel_agrees<tern::bfloat16>(m, w(tern::per_tensor), random, wide));
+        CHECK(kernel_agrees<tern::half>(m, w(tern::per_channel), random, wide));
+        CHECK(kernel_agrees<float>(m, w(tern::per_group(64), 2), random, wide_of_runs));
+        CHECK(kernel_agrees<tern::bfloat16>(m, w(tern::per_group(192)), random, wide_of_runs));
+        CHECK(kernel_agrees<float>(m, w(tern::per_channel, 3), random, wide_of_runs));
       }
   if (!has_wgmma()) WARN("no warpgroup products here: their kernels were not tested");
+}
+
+TEST_CASE("cuda products of more tiles than run at once", "[cuda]") {
+  tern_test::require_device();
+  if (!has_wgmma()) tern_test::skip("no warpgroup products");
+  namespace device = tern::cuda::device;
+  using tern::detail::multiply_wide;
+  std::mt19937 random(10);
+  const auto w = [&](tern::granularity granularity) {
+    return draw_weights<tern::i2>(1290, 320, 1, granularity, tern::scale_type::float32, false, false, {}, random);
+  };
+  const auto wide = [](auto& a, const auto& how) {
+    return multiply_wide<device::wide_shape<tern::i2, 2, 128>, true>(a, how);
+  };
+  const auto wide_half = [](auto& a, const auto& how) {
+    return multiply_wide<device::wide_shape<tern::i2, 1, 128>, true>(a, how);
+  };
+  const auto wide_of_runs = [](auto& a, const auto& how) {
+    return multiply_wide<device::wide_shape<tern::i2, 1, 128>, false>(a, how);
+  };
+  CHECK(kernel_agrees<tern::bfloat16>(3100, w(tern::per_channel), random, wide));
+  CHECK(kernel_agrees<tern::half>(1700, w(tern::per_tensor), random, wide_half));
+  CHECK(kernel_agrees<float>(1700, w(tern::per_group(64)), random, wide_of_runs));
 }
 
 TEST_CASE("cuda products at the bound of int32", "[cuda]") {

@@ -132,6 +132,17 @@ __device__ inline void cluster_sync() {
   asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
 }
 
+/// Registers a thread has from now on: for all four warps of a warpgroup, in a kernel whose launch bounds name one block. N is a
+/// multiple of 8; what some give others may take.
+template <unsigned N>
+__device__ inline void give_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" : : "n"(N));
+}
+template <unsigned N>
+__device__ inline void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" : : "n"(N));
+}
+
 /// A word of another block's shared memory, at an address of of_block().
 __device__ inline std::uint32_t load_remote(std::uint32_t address) {
   std::uint32_t value;

@@ -54,12 +54,16 @@ template <unsigned Pending>
 __device__ inline void products_done() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" : : "n"(Pending) : "memory");
 }
-/// A sum of D, read after the wait: products write D later than the instruction that begins them, which the compiler does not
-/// see. (nvcc 13.0 moved the use of plain reads before the wait.)
-__device__ inline std::int32_t settled(std::int32_t sum) {
-  std::int32_t value;
-  asm volatile("mov.b32 %0, %1;" : "=r"(value) : "r"(sum) : "memory");
-  return value;
+/// The registers hold a fragment from here on: the compiler moves nothing that makes it behind this, between products.
+__device__ inline void decided(std::uint32_t (&a)[4]) {
+  asm volatile("" : "+r"(a[0]), "+r"(a[1]), "+r"(a[2]), "+r"(a[3]) : : "memory");
+}
+/// Sums of D may be read from here on, after the wait: products write D later than the instruction that begins them, which the
+/// compiler does not see. (nvcc 13.0 moved the use of plain reads before the wait.)
+template <unsigned N>
+__device__ inline void settle(std::int32_t (&sums)[N]) {
+#pragma unroll
+  for (std::int32_t& sum : sums) asm volatile("" : "+r"(sum) : : "memory");
 }
 /// What this thread wrote to shared memory can be read by products after the next barrier.
 __device__ inline void publish_to_products() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
