@@ -195,22 +195,22 @@ struct wide_choice {
 template <codec Codec>
 bool multiply_many(cuda::device::product<Codec>& a, const cuda::launch& how) {
   namespace device = cuda::device;
-  // A tile takes its time however few there are: measured at K = 2560, 25 us for 256 outputs x 128 tokens, and 12 us for half of
-  // each, where one panel a block takes 5.5 us for all of 2560 outputs x 64 tokens.
+  // A tile takes its time however few there are.
   const std::size_t panels = ceil_div(a.rows, panel_rows), tiles = ceil_div(panels, 16) * ceil_div(a.tokens, 128);
   const std::size_t processors = multiprocessors();
-  if (a.tokens <= 32 || tiles < processors / (a.tokens <= 64 ? 6 : 5)) return false;
+  const bool few = a.tokens <= 32 || tiles < processors / (a.tokens <= 64 ? 6 : 5);
   if constexpr (device::stage_inputs % block_inputs<Codec> == 0) {
     // The times are of an H100, with codec i2. Results beside sums leave registers for half as many rows.
     wide_choice<Codec> best;
     if (a.runs > 1) {
-      best.template consider<device::wide_shape<Codec, 1, 128>, false>(a, processors, 0.45, 4);
+      best.template consider<device::wide_shape<Codec, 1, 128>, false>(a, processors, 0.35, 2.6);
     } else {
-      best.template consider<device::wide_shape<Codec, 2, 128>, true>(a, processors, 0.56, 4.5);
-      best.template consider<device::wide_shape<Codec, 1, 128>, true>(a, processors, 0.33, 3);
+      best.template consider<device::wide_shape<Codec, 2, 128>, true>(a, processors, 0.57, 3.4);
+      best.template consider<device::wide_shape<Codec, 1, 128>, true>(a, processors, 0.29, 2.6);
     }
-    if (best.multiply(a, how)) return true;
+    if ((a.tokens > 128 || !few) && best.multiply(a, how)) return true;
   }
+  if (few) return false;
   if (a.runs > 1) return multiply_in_tiles<device::tile_shape<Codec, 2, 8, 4, 2>, false>(a, how);
   return multiply_in_tiles<device::tile_shape<Codec, 4, 8, 4, 2>, true>(a, how);
 }

@@ -14,11 +14,15 @@
 /// run, the next step's fragments are decoded and the words of the step after it are on their way. Only the end of a run waits for
 /// all products.
 ///
+/// Where there are several runs, the warpgroups take turns: one adds the sums of its run to its results while the products of the
+/// other's run.
+///
 /// Taken where nothing has zero points, a block holds no odd number of quads (not base 3), and groups are multiples of 64.
 #pragma once
 
 #include <cuda.h>  // CUtensorMap
 
+#include <tern/cuda/device/field.hpp>
 #include <tern/cuda/device/pipeline.hpp>
 #include <tern/cuda/device/product.hpp>
 #include <tern/cuda/device/wgmma.hpp>
@@ -49,21 +53,6 @@ struct wide_product {
   CUtensorMap x, w;      // bytes [tokens][inputs]; 8-byte words [panels][planes][blocks]
   unsigned group_steps;  // steps of 64 inputs of a group
 };
-
-/// One field of a block's words.
-template <codec Codec>
-__device__ inline std::uint32_t decode_field(const decoder<Codec>& decode, const std::uint32_t (&words)[Codec::bytes],
-                                             unsigned field) {
-  std::uint32_t quads[Codec::fold];
-  decode(words, quads);
-  std::uint32_t quad = quads[0];
-#pragma unroll
-  for (unsigned p = 1; p < Codec::fold; ++p) quad = field == p ? quads[p] : quad;
-  return quad;
-}
-__device__ inline std::uint32_t decode_field(const decoder<i2>&, const std::uint32_t (&words)[1], unsigned field) {
-  return words[0] << (6 - 2 * field) & 192 * in_each_byte;
-}
 
 #if defined(TERN_HAS_WGMMA)
 
@@ -132,7 +121,7 @@ template <class Shape, bool OneRun, codec Codec>
 __global__ void __launch_bounds__(Shape::threads, 1) multiply_wide(const __grid_constant__ wide_product<Codec> wide) {
 #if defined(TERN_HAS_WGMMA)
   extern __shared__ uint4 unaligned[];
-  __shared__ barrier full[most_wide_stages], empty[most_wide_stages];
+  __shared__ barrier full[most_wide_stages], empty[most_wide_stages], turn[2];
   std::uint8_t* const shared =
       reinterpret_cast<std::uint8_t*>(unaligned) + (1024 - shared_address(unaligned) % 1024) % 1024;
   const product<Codec>& a = wide.of;
@@ -148,6 +137,7 @@ __global__ void __launch_bounds__(Shape::threads, 1) multiply_wide(const __grid_
       full[i].init(1);
       empty[i].init(Shape::warps);
     }
+    for (barrier& of_group : turn) of_group.init(4);
     publish_barriers();
   }
   __syncthreads();
@@ -193,6 +183,9 @@ __global__ void __launch_bounds__(Shape::threads, 1) multiply_wide(const __grid_
                                    shared + Shape::x_bytes + lane_panel * Shape::panel_bytes + quad_inputs * lane_row};
   std::int32_t sums[strips][Shape::tokens / 2];
   std::uint32_t fragments[2][2][4];
+  // A turn is a run. The ring holds two, and what is loaded ahead, or who waits for a turn keeps the other from slots.
+  const bool turns = !OneRun && wide.group_steps + 3 <= a.window;
+  unsigned parity_of_turn = warp / 4 == 0 ? 1 : 0;
   ring_place here, ahead;  // of the products; of the words
   for (unsigned tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     const unsigned panel = tile % row_tiles * Shape::block_panels + lane_panel;
@@ -209,12 +202,20 @@ __global__ void __launch_bounds__(Shape::threads, 1) multiply_wide(const __grid_
       if (++in_plane == of_plane) in_plane = 0;
 #pragma unroll
       for (unsigned step = 0; step < Shape::steps; ++step) {
+        // The last group of a plane ends with the plane's last stage, of which what is beyond the inputs is zeros.
+        const bool last = step + 1 == Shape::steps && in_plane == 0;
+        const bool ends = !OneRun && (++in_group == wide.group_steps ? last || group + 1 != a.groups : last);
+        if (turns && !adds) {
+          turn[warp / 4].wait(parity_of_turn);
+          parity_of_turn ^= 1;
+        }
         begin_products();
 #pragma unroll
         for (unsigned i = 0; i < 2; ++i)
           multiply_async(sums[i % strips], fragments[step % 2][i],
                          tokens + 2 * (step * Shape::step_slices + i / strips), adds || (strips == 1 && i == 1));
         end_products();
+        if (turns && ends && lane == 0) turn[1 - warp / 4].arrive();
         adds = true;
         products_done<1>();
         if (step == 0 && stage != 0 && lane == 0) empty[before].arrive();
@@ -227,9 +228,7 @@ __global__ void __launch_bounds__(Shape::threads, 1) multiply_wide(const __grid_
         reader.load(ahead.slot, (step + 2) % Shape::steps);
 
         if constexpr (!OneRun) {
-          // The last group of a plane ends with the plane's last stage, of which what is beyond the inputs is zeros.
-          const bool last = step + 1 == Shape::steps && in_plane == 0;
-          if (last || (++in_group == wide.group_steps && group + 1 != a.groups)) {
+          if (ends) {
             products_done<0>();
             settle(sums[0]);
             output.add(a, sums[0]);

@@ -53,11 +53,20 @@ class wide_output {
     for (float& result : results_) result = 0;
   }
 
-  /// The sums of a run of which it is the turn.
+  /// Adds the sums of the next run to the results.
   __device__ void add(const product<Codec>& a, const std::int32_t (&sums)[tokens / 2]) {
+    // Sums are shifted. To shift the scales instead is exact but for the tiniest, and saves a third of all operations.
+    constexpr float unit = 1.0f / (1 << decoder<Codec>::shift);
+    const float shifted[2] = {scales_[0] * unit, scales_[1] * unit};
+    if (shifted[0] / unit == scales_[0] && shifted[1] / unit == scales_[1]) {
 #pragma unroll
-    for (unsigned i = 0; i < tokens / 2; ++i)
-      results_[i] = __fmaf_rn(__int2float_rn(sums[i] >> decoder<Codec>::shift), scales_[i / 2 % 2], results_[i]);
+      for (unsigned i = 0; i < tokens / 2; ++i)
+        results_[i] = __fmaf_rn(__int2float_rn(sums[i]), shifted[i / 2 % 2], results_[i]);
+    } else {
+#pragma unroll
+      for (unsigned i = 0; i < tokens / 2; ++i)
+        results_[i] = __fmaf_rn(__int2float_rn(sums[i] >> decoder<Codec>::shift), scales_[i / 2 % 2], results_[i]);
+    }
     if (++run_ < a.runs) load_scales(a, run_);
   }
 
