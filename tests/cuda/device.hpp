@@ -49,6 +49,8 @@ class guarded_output {
   tern::matrix_view<Y> expected() { return {reinterpret_cast<Y*>(expected_.data()) + before, rows_, cols_, stride()}; }
   /// Whether every byte is as expected, canaries included.
   bool holds() const { return to_host(device_) == expected_; }
+  /// Whether every byte is as the other's, canaries included.
+  bool equals(const guarded_output& other) const { return to_host(device_) == to_host(other.device_); }
 
  private:
   static constexpr std::size_t before = 3;

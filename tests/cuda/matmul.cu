@@ -93,7 +93,7 @@ namespace {
 /// Whether the device compiled for and run on has warpgroup products.
 bool has_wgmma() {
   cudaFuncAttributes attributes{};
-  using shape = tern::cuda::device::wide_shape<tern::i2, 1, 64>;
+  using shape = tern::cuda::device::wide_shape<tern::i2, 2, 128>;
   tern_test::check(cudaFuncGetAttributes(
       &attributes, reinterpret_cast<const void*>(tern::cuda::device::multiply_wide<shape, true, tern::i2>)));
   return attributes.sharedSizeBytes != 0;
@@ -126,18 +126,18 @@ TEMPLATE_TEST_CASE("cuda products by each kernel for many tokens", "[cuda]", ter
   const auto tiles_of_runs = [](auto& a, const auto& how) {
     return multiply_in_tiles<device::tile_shape<TestType, 2, 8, 4, 2>, false>(a, how);
   };
-  const auto wide_64 = [](auto& a, const auto& how) {
-    return multiply_wide<device::wide_shape<TestType, 1, 64>, true>(a, how);
+  const auto wide_half = [](auto& a, const auto& how) {
+    return multiply_wide<device::wide_shape<TestType, 1, 128>, true>(a, how);
   };
-  const auto wide_128 = [](auto& a, const auto& how) {
+  const auto wide = [](auto& a, const auto& how) {
     return multiply_wide<device::wide_shape<TestType, 2, 128>, true>(a, how);
   };
   const auto wide_of_runs = [](auto& a, const auto& how) {
     return multiply_wide<device::wide_shape<TestType, 1, 128>, false>(a, how);
   };
-  for (const std::size_t m : {1, 64, 129})
-    for (const std::size_t n : {16, 129, 320})
-      for (const std::size_t k : {16, 200, 384}) {
+  for (const std::size_t m : {1, 130})
+    for (const std::size_t n : {16, 129, 322})
+      for (const std::size_t k : {16, 200, 384, 1472}) {
         CAPTURE(m, n, k);
         const auto w = [&](tern::granularity granularity, std::size_t planes = 1) {
           return draw_weights<TestType>(n, k, planes, granularity, tern::scale_type::bfloat16, false, false, {},
@@ -146,11 +146,52 @@ TEMPLATE_TEST_CASE("cuda products by each kernel for many tokens", "[cuda]", ter
         CHECK(kernel_agrees<std::int32_t>(m, w(tern::per_channel), random, tiles));
         CHECK(kernel_agrees<float>(m, w(tern::per_group(48), 2), random, tiles_of_runs));
         if (!has_wgmma()) continue;
-        CHECK(kernel_agrees<std::int32_t>(m, w(tern::per_channel), random, wide_64));
-        CHECK(kernel_agrees<tern::bfloat16>(m, w(tern::per_tensor), random, wide_128));
-        CHECK(kernel_agrees<float>(m, w(tern::per_group(128), 2), random, wide_of_runs));
+        CHECK(kernel_agrees<std::int32_t>(m, w(tern::per_channel), random, wide_half));
+        CHECK(kernel_agrees<tern::bfloat16>(m, w(tern::per_tensor), random, wide));
+        CHECK(kernel_agrees<tern::half>(m, w(tern::per_channel), random, wide));
+        CHECK(kernel_agrees<float>(m, w(tern::per_group(64), 2), random, wide_of_runs));
+        CHECK(kernel_agrees<tern::bfloat16>(m, w(tern::per_group(192)), random, wide_of_runs));
+        CHECK(kernel_agrees<float>(m, w(tern::per_channel, 3), random, wide_of_runs));
       }
   if (!has_wgmma()) WARN("no warpgroup products here: their kernels were not tested");
+}
+
+// What the reference would take too long for is compared with another kernel of the device.
+TEST_CASE("cuda products of more tiles than run at once", "[cuda]") {
+  tern_test::require_device();
+  if (!has_wgmma()) tern_test::skip("no warpgroup products");
+  namespace device = tern::cuda::device;
+  using tern::detail::multiply_in_tiles, tern::detail::multiply_wide;
+  std::mt19937 random(10);
+  const auto agree = [&](std::size_t tokens, tern::granularity granularity, const auto& first, const auto& second) {
+    const std::size_t outputs = 1290, inputs = 2200;
+    const tern::cuda::device_matrix w(
+        draw_weights<tern::i2>(outputs, inputs, 1, granularity, tern::scale_type::float32, false, false, {}, random));
+    const tern::cuda::device_activations x(draw_activations(tokens, inputs, false, random).view());
+    tern_test::guarded_output<float> y(tokens, outputs), z(tokens, outputs);
+    auto a = tern::detail::device_product(x, w.view().layout(), y.view(), {});
+    auto b = tern::detail::device_product(x, w.view().layout(), z.view(), {});
+    REQUIRE(first(a, tern::cuda::launch{}));
+    REQUIRE(second(b, tern::cuda::launch{}));
+    tern_test::check(cudaDeviceSynchronize());
+    return y.equals(z);
+  };
+  const auto tiles = [](auto& a, const auto& how) {
+    return multiply_in_tiles<device::tile_shape<tern::i2, 4, 8, 4, 2>, true>(a, how);
+  };
+  const auto tiles_of_runs = [](auto& a, const auto& how) {
+    return multiply_in_tiles<device::tile_shape<tern::i2, 2, 8, 4, 2>, false>(a, how);
+  };
+  CHECK(agree(3100, tern::per_channel, tiles, [](auto& a, const auto& how) {
+    return multiply_wide<device::wide_shape<tern::i2, 2, 128>, true>(a, how);
+  }));
+  CHECK(agree(1700, tern::per_channel, tiles, [](auto& a, const auto& how) {
+    return multiply_wide<device::wide_shape<tern::i2, 1, 128>, true>(a, how);
+  }));
+  for (const std::size_t group : {64, 128, 320, 576, 2176})
+    CHECK(agree(1700, tern::per_group(group), tiles_of_runs, [](auto& a, const auto& how) {
+      return multiply_wide<device::wide_shape<tern::i2, 1, 128>, false>(a, how);
+    }));
 }
 
 TEST_CASE("cuda products at the bound of int32", "[cuda]") {

@@ -2,10 +2,13 @@
 /// Products of quantised operands on the device.
 #pragma once
 
+#include <tern/cuda/device/split.hpp>
+#include <tern/cuda/device/tile.hpp>
 #include <tern/cuda/device/wide.hpp>
 #include <tern/cuda/device_activations.hpp>
 #include <tern/cuda/device_matrix.hpp>
 #include <tern/cuda/launch.hpp>
+#include <tern/cuda/tensor_map.hpp>
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
 
@@ -140,41 +143,155 @@ bool multiply_in_tiles(cuda::device::product<Codec>& a, const cuda::launch& how)
 
 /// Many tokens, by warpgroups. @return as multiply_in_tiles; false too in code for other devices than sm_90a
 template <class Shape, bool OneRun, codec Codec>
-bool multiply_wide(cuda::device::product<Codec>& a, const cuda::launch& how) {
+bool multiply_wide(const cuda::device::product<Codec>& a, const cuda::launch& how) {
   namespace device = cuda::device;
   const auto kernel = device::multiply_wide<Shape, OneRun, Codec>;
   cudaFuncAttributes attributes{};
   check_cuda(cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(kernel)), "cudaFuncGetAttributes");
-  constexpr std::size_t alignment = 1024;
-  const std::size_t available = most_shared_memory() - attributes.sharedSizeBytes;
-  const std::size_t stages = lesser<std::size_t>(5, (available - alignment) / Shape::stage_bytes);
-  if (attributes.sharedSizeBytes == 0 || stages < 3 || a.zeros != nullptr || a.x_zeros != nullptr || a.blocks == 0 ||
-      (a.groups != 1 && a.group_blocks % Shape::blocks != 0))
+  constexpr std::size_t alignment = 1024, group_unit = 64 / block_inputs<Codec>;
+  if (attributes.sharedSizeBytes == 0 || a.zeros != nullptr || a.x_zeros != nullptr || a.blocks == 0 ||
+      (a.groups != 1 && a.group_blocks % group_unit != 0))
     return false;
-  a.window = static_cast<unsigned>(stages);
-  const std::size_t shared_bytes = greater(stages * Shape::stage_bytes, Shape::result_bytes) + alignment;
+  const std::size_t room = most_shared_memory() - attributes.sharedSizeBytes - alignment;
+  const std::size_t stages = lesser<std::size_t>(device::most_wide_stages, room / Shape::stage_bytes);
+  device::wide_product<Codec> wide{a, {}, {}, static_cast<unsigned>(a.group_blocks / group_unit)};
+  wide.of.window = static_cast<unsigned>(stages);
+  const std::size_t plane_bytes = a.blocks * block_bytes<Codec>, panels = ceil_div(a.rows, panel_rows);
+  wide.x = make_tensor_map(CU_TENSOR_MAP_DATA_TYPE_UINT8, a.x,
+                           {{a.x_stride, 1, device::stage_inputs}, {a.tokens, a.x_stride, Shape::tokens}}, true);
+  wide.w = make_tensor_map(CU_TENSOR_MAP_DATA_TYPE_UINT64, a.codes,
+                           {{plane_bytes / 8, 8, Shape::panel_bytes / 8},
+                            {a.planes, plane_bytes, 1},
+                            {panels, a.planes * plane_bytes, Shape::block_panels}},
+                           false);
+  const std::size_t shared_bytes = stages * Shape::stage_bytes + alignment;
   check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   static_cast<int>(shared_bytes)),
              "cudaFuncSetAttribute");
-  launch_kernel(kernel, {ceil_div(a.rows, panel_rows * Shape::block_panels), ceil_div(a.tokens, Shape::tokens)},
-                Shape::threads, shared_bytes, how, a, "cuda::matmul");
+  const std::size_t tiles = ceil_div(panels, Shape::block_panels) * ceil_div(a.tokens, Shape::tokens);
+  launch_kernel(kernel, {lesser(tiles, multiprocessors())}, Shape::threads, shared_bytes, how, wide, "cuda::matmul");
   return true;
 }
+
+/// Tens of tokens, each tile by `split` blocks of a cluster. @return as multiply_wide; false too where a block would have no stage
+template <class Shape, codec Codec>
+bool multiply_split(const cuda::device::product<Codec>& a, std::size_t split, const cuda::launch& how) {
+  namespace device = cuda::device;
+  const auto kernel = device::multiply_split<Shape, Codec>;
+  cudaFuncAttributes attributes{};
+  check_cuda(cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(kernel)), "cudaFuncGetAttributes");
+  constexpr std::size_t alignment = 1024;
+  // Sums that blocks send each other, in pieces of 16 rows x 8 tokens.
+  const std::size_t pieces = ceil_div(lesser<std::size_t>(a.tokens, Shape::tokens), 8) * Shape::panels;
+  const std::size_t sums_bytes = split * ceil_div(pieces, split) * panel_rows * 8 * sizeof(std::int32_t);
+  const std::size_t stages = ceil_div(a.blocks, Shape::blocks), of_block = ceil_div(stages, split);
+  const std::size_t reserved = attributes.sharedSizeBytes + alignment + sums_bytes, most = most_shared_memory();
+  if (attributes.sharedSizeBytes == 0 || a.runs != 1 || a.zeros != nullptr || a.x_zeros != nullptr || stages < split ||
+      reserved + 2 * Shape::stage_bytes > most)
+    return false;
+  // Half of a multiprocessor's memory, so that the next kernel's blocks can ask for their weights while these work; all of it
+  // where half would hold too few stages to cover the way from memory.
+  const std::size_t few = 4, half = (most + 1024) / 2 - 1024;
+  const std::size_t room = (reserved + lesser(of_block, few) * Shape::stage_bytes <= half ? half : most) - reserved;
+  device::split_product<Codec> of{a, {}, {}};
+  of.a.window = static_cast<unsigned>(
+      lesser<std::size_t>(device::most_split_stages, lesser(of_block, room / Shape::stage_bytes)));
+  const std::size_t plane_bytes = a.blocks * block_bytes<Codec>;
+  of.x = make_tensor_map(CU_TENSOR_MAP_DATA_TYPE_UINT8, a.x,
+                         {{a.x_stride, 1, device::stage_inputs}, {a.tokens, a.x_stride, Shape::tokens}}, true);
+  of.w = make_tensor_map(
+      CU_TENSOR_MAP_DATA_TYPE_UINT64, a.codes,
+      {{plane_bytes / 8, 8, Shape::panel_bytes / 8}, {ceil_div(a.rows, panel_rows), plane_bytes, Shape::panels}},
+      false);
+  const std::size_t shared_bytes = alignment + of.a.window * Shape::stage_bytes + sums_bytes;
+  check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  static_cast<int>(shared_bytes)),
+             "cudaFuncSetAttribute");
+  launch_kernel(kernel, {ceil_div(a.rows, Shape::rows) * split, ceil_div(a.tokens, Shape::tokens), split},
+                Shape::threads, shared_bytes, how, of, "cuda::matmul");
+  return true;
+}
+
+/// A way to multiply tens of tokens, and about how long it takes.
+template <codec Codec>
+struct split_choice {
+  bool (*multiply)(const cuda::device::product<Codec>&, std::size_t, const cuda::launch&) = nullptr;
+  std::size_t split = 1;
+  double time = 1e30;
+
+  /// By Shape in clusters of up to eight, where that is faster. The times are microseconds on an H100, fitted to 500 products of 16
+  /// to 128 tokens: a stage takes a block 0.22 us, and a multiprocessor 0.094 us for each 64 rows; sums and outputs take a multiprocessor
+  /// 0.027 us for each 64 rows and token; clusters of eight are late to start.
+  template <class Shape>
+  void consider(const cuda::device::product<Codec>& a, std::size_t processors) {
+    const std::size_t tiles = ceil_div(a.rows, Shape::rows) * ceil_div(a.tokens, Shape::tokens);
+    const std::size_t stages = ceil_div(a.blocks, Shape::blocks);
+    for (const std::size_t by : {1, 2, 4, 8}) {
+      if (by > stages) break;
+      const double strips = static_cast<double>(ceil_div(tiles * by, processors) * (Shape::panels / 4));
+      const double launch = by == 8 ? 2.3 : 1.3, stage = greater(0.22, 0.094 * strips);
+      const double about = launch + static_cast<double>(ceil_div(stages, by)) * stage + 0.027 * strips * Shape::tokens;
+      if (about < time) *this = {multiply_split<Shape, Codec>, by, about};
+    }
+  }
+};
+
+/// 17 to 128 tokens. @return false where others serve the product
+template <codec Codec>
+bool multiply_tens(const cuda::device::product<Codec>& a, const cuda::launch& how) {
+  namespace device = cuda::device;
+  if constexpr (device::stage_inputs % block_inputs<Codec> == 0) {
+    if (a.tokens <= 16 || a.tokens > 128) return false;
+    split_choice<Codec> best;
+    const std::size_t processors = multiprocessors();
+    best.template consider<device::split_shape<Codec, 1, 32>>(a, processors);
+    best.template consider<device::split_shape<Codec, 2, 32>>(a, processors);
+    best.template consider<device::split_shape<Codec, 2, 64>>(a, processors);
+    best.template consider<device::split_shape<Codec, 2, 128>>(a, processors);
+    return best.multiply != nullptr && best.multiply(a, best.split, how);
+  }
+  return false;
+}
+
+/// A shape of tiles, and about how long a product by it takes.
+template <codec Codec>
+struct wide_choice {
+  bool (*multiply)(const cuda::device::product<Codec>&, const cuda::launch&) = nullptr;
+  double time = 1e30;
+
+  /// @param stage  microseconds of a tile for 128 inputs
+  /// @param tile   and for its outputs, which nothing overlaps
+  template <class Shape, bool OneRun>
+  void consider(const cuda::device::product<Codec>& a, std::size_t processors, double stage, double tile) {
+    const std::size_t tiles =
+        ceil_div(ceil_div(a.rows, panel_rows), Shape::block_panels) * ceil_div(a.tokens, Shape::tokens);
+    const std::size_t stages = a.planes * ceil_div(a.inputs, cuda::device::stage_inputs);
+    const double about =
+        static_cast<double>(ceil_div(tiles, processors)) * (static_cast<double>(stages) * stage + tile);
+    if (about < time) *this = {multiply_wide<Shape, OneRun, Codec>, about};
+  }
+};
 
 /// @return false where multiply_few() serves the product, or serves it better
 template <codec Codec>
 bool multiply_many(cuda::device::product<Codec>& a, const cuda::launch& how) {
   namespace device = cuda::device;
-  // A tile takes its time however few there are: measured at K = 2560, 25 us for 256 outputs x 128 tokens, and 12 us for half of
-  // each, where one panel a block takes 5.5 us for all of 2560 outputs x 64 tokens.
+  // A tile takes its time however few there are.
   const std::size_t panels = ceil_div(a.rows, panel_rows), tiles = ceil_div(panels, 16) * ceil_div(a.tokens, 128);
-  if (a.tokens <= 32 || tiles < multiprocessors() / (a.tokens <= 64 ? 6 : 5)) return false;
-  // Results beside sums leave registers for half as many rows.
+  const std::size_t processors = multiprocessors();
+  const bool few = a.tokens <= 32 || tiles < processors / (a.tokens <= 64 ? 6 : 5);
   if constexpr (device::stage_inputs % block_inputs<Codec> == 0) {
-    if (a.runs > 1 && multiply_wide<device::wide_shape<Codec, 1, 128>, false>(a, how)) return true;
-    if (a.runs == 1 && a.tokens <= 64 && multiply_wide<device::wide_shape<Codec, 1, 64>, true>(a, how)) return true;
-    if (a.runs == 1 && multiply_wide<device::wide_shape<Codec, 2, 128>, true>(a, how)) return true;
+    // The times are of an H100, with codec i2. Results beside sums leave registers for half as many rows.
+    wide_choice<Codec> best;
+    if (a.runs > 1) {
+      best.template consider<device::wide_shape<Codec, 1, 128>, false>(a, processors, 0.35, 2.6);
+    } else {
+      best.template consider<device::wide_shape<Codec, 2, 128>, true>(a, processors, 0.57, 3.4);
+      best.template consider<device::wide_shape<Codec, 1, 128>, true>(a, processors, 0.29, 2.6);
+    }
+    if ((a.tokens > 128 || !few) && best.multiply(a, how)) return true;
   }
+  if (few) return false;
   if (a.runs > 1) return multiply_in_tiles<device::tile_shape<Codec, 2, 8, 4, 2>, false>(a, how);
   return multiply_in_tiles<device::tile_shape<Codec, 4, 8, 4, 2>, true>(a, how);
 }
@@ -214,7 +331,7 @@ void matmul(const device_activations_view& x, const W& w, matrix_view<Y> y, std:
   detail::check_product(x, weights, y.rows(), y.cols(), std::same_as<Y, std::int32_t>, bias);
   if (x.rows() == 0 || w.rows() == 0) return;
   device::product<Codec> a = detail::device_product(x, weights.layout(), y, bias);
-  if (!detail::multiply_many(a, how)) detail::multiply_few(a, how);
+  if (!detail::multiply_tens(a, how) && !detail::multiply_many(a, how)) detail::multiply_few(a, how);
 }
 
 }  // namespace tern::inline v0_1::cuda::inline TERN_TU
