@@ -43,7 +43,8 @@ double plain_sum(const tern::matrix<float>& x, std::size_t i, std::size_t j) {
 }  // namespace
 
 TEST_CASE("hessian: every sum is that of the plain loop", "[quantize]") {
-  const std::size_t inputs = GENERATE(as<std::size_t>(), 1, 5, 127, 128, 130), tokens = GENERATE(as<std::size_t>(), 1, 300);
+  const std::size_t inputs = GENERATE(as<std::size_t>(), 1, 5, 127, 128, 130),
+                    tokens = GENERATE(as<std::size_t>(), 1, 300);
   const auto x = tern_test::draw_matrix(tokens, inputs, 1);
   tern::hessian h(inputs);
   CHECK(h.empty());

@@ -75,8 +75,7 @@ inline hessian load_hessian(std::span<const std::byte> bytes) {
     detail::fail<format_error>(
         {"hessian: version ", h.version, " of the layout; this program reads version ", want.version});
   if (const std::uint32_t crc = detail::header_crc(h); crc != h.header_crc)
-    detail::fail<format_error>(
-        {"hessian: the header is damaged: its checksum is ", crc, ", not ", h.header_crc});
+    detail::fail<format_error>({"hessian: the header is damaged: its checksum is ", crc, ", not ", h.header_crc});
   if (!detail::all_zero(h.zeros, sizeof h.zeros)) detail::fail<format_error>({"hessian: bytes 32 to 59 must be 0"});
   const std::span<const std::byte> payload = bytes.subspan(sizeof h);
   // 2^26 inputs would be 2^54 bytes: below, nothing overflows.

@@ -68,8 +68,7 @@ class product_workspace {
       for (std::size_t r = 0; r < rows; r += strip_rows) {
         const std::size_t here = lesser(strip_rows, rows - r);
         for (std::size_t i = 0; i < here; ++i)
-          for (std::size_t k = 0; k < steps; ++k)
-            a_[k * strip_rows + i] = static_cast<double>(a_of(r + i, first + k));
+          for (std::size_t k = 0; k < steps; ++k) a_[k * strip_rows + i] = static_cast<double>(a_of(r + i, first + k));
         for (std::size_t j = 0; j < cols; j += strip_cols)
           add_strips(c + r * c_stride + j, c_stride, here, lesser(strip_cols, cols - j), j / strip_cols, steps);
       }

@@ -116,8 +116,7 @@ namespace detail::inline TERN_TU {
 
 /// Errors: range_error where nothing was seen, shape_error for another number of inputs.
 inline void check_hessian(const char* what, const hessian& h, std::size_t inputs) {
-  if (h.inputs() != inputs)
-    fail<shape_error>({what, ": the Hessian is of ", h.inputs(), " inputs but w has ", inputs});
+  if (h.inputs() != inputs) fail<shape_error>({what, ": the Hessian is of ", h.inputs(), " inputs but w has ", inputs});
   if (h.empty() && inputs != 0) fail<range_error>({what, ": the Hessian has seen no activations"});
 }
 
