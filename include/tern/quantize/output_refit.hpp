@@ -10,7 +10,9 @@
 #pragma once
 
 #include <tern/quantize/output_error.hpp>
+#include <tern/quantize/progress.hpp>
 #include <tern/quantize/refit.hpp>
+#include <tern/quantize/rounding.hpp>
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
 
@@ -20,7 +22,7 @@ class output_refitter {
   static constexpr std::size_t strip = 64;
 
   output_refitter(std::size_t planes, std::size_t inputs, std::size_t group)
-      : rest_(strip, inputs), pulls_(strip * group), moments_(planes * group), codes_(planes * group) {}
+      : rest_(strip, inputs), pulls_(strip * group), moments_(strip * planes * group) {}
 
   /// Rows first .. first + rows of q.
   void run(quantized_matrix& q, matrix_view<const float> w, const hessian& h, std::size_t first, std::size_t rows,
@@ -35,9 +37,9 @@ class output_refitter {
               pulls_.data() + c, size, rows, lesser(product_cols, size - c), q.cols,
               [&](std::size_t n, std::size_t k) { return rest_(n, k); },
               [&](std::size_t k, std::size_t j) { return static_cast<float>(h(k, begin + c + j)); });
+        take_moments(q, h, first, rows, begin, size);
         for (std::size_t n = 0; n < rows; ++n)
-          if (move_scales(q, h, first + n, g, begin, size, pulls_.data() + n * size))
-            update_rest(q, w, first, n, begin, begin + size);
+          if (move_scales(q, first, n, g, size)) update_rest(q, w, first, n, begin, begin + size);
       }
   }
 
@@ -51,48 +53,48 @@ class output_refitter {
       rest_(n, k) = static_cast<float>(value);
     }
   }
-  /// @return whether the scales changed
-  bool move_scales(quantized_matrix& q, const hessian& h, std::size_t row, std::size_t g, std::size_t begin,
-                   std::size_t size, const double* pull) {
-    normal_equations equations;
-    for (std::size_t p = 0; p < q.planes; ++p)
-      for (std::size_t k = 0; k < size; ++k) {
-        const std::int8_t code = q.code_row(p, row)[begin + k];
-        codes_[p * size + k] = static_cast<float>(code);
-        equations.b[p] += mul_rn(pull[k], static_cast<double>(code));
-      }
-    for (std::size_t i = 0; i < q.planes * size; ++i) moments_[i] = 0;
+  /// T H_gg for all planes of all rows.
+  void take_moments(const quantized_matrix& q, const hessian& h, std::size_t first, std::size_t rows, std::size_t begin,
+                    std::size_t size) {
+    for (std::size_t i = 0; i < rows * q.planes * size; ++i) moments_[i] = 0;
     for (std::size_t c = 0; c < size; c += product_cols)
       products_.add(
-          moments_.data() + c, size, q.planes, lesser(product_cols, size - c), size,
-          [&](std::size_t p, std::size_t k) { return codes_[p * size + k]; },
+          moments_.data() + c, size, rows * q.planes, lesser(product_cols, size - c), size,
+          [&](std::size_t r, std::size_t k) {
+            return static_cast<float>(q.code_row(r % q.planes, first + r / q.planes)[begin + k]);
+          },
           [&](std::size_t k, std::size_t j) { return static_cast<float>(h(begin + k, begin + c + j)); });
-    for (std::size_t i = 0; i < q.planes; ++i)
-      for (std::size_t j = 0; j < q.planes; ++j)
-        for (std::size_t k = 0; k < size; ++k)
-          equations.g[i][j] += mul_rn(moments_[i * size + k], static_cast<double>(codes_[j * size + k]));
+  }
+  /// @return whether the scales changed
+  bool move_scales(quantized_matrix& q, std::size_t first, std::size_t n, std::size_t g, std::size_t size) {
+    const std::size_t row = first + n, begin = g * q.group_inputs();
+    const double* const pull = pulls_.data() + n * size;
+    const double* const moments = moments_.data() + n * q.planes * size;
+    normal_equations equations;
+    for (std::size_t j = 0; j < q.planes; ++j) {
+      const std::int8_t* const codes = q.code_row(j, row) + begin;
+      for (std::size_t k = 0; k < size; ++k) {
+        const auto code = static_cast<double>(codes[k]);
+        equations.b[j] += mul_rn(pull[k], code);
+        for (std::size_t i = 0; i < q.planes; ++i) equations.g[i][j] += mul_rn(moments[i * size + k], code);
+      }
+    }
 
     const plane_values delta = solve_normal(equations, q.planes);
-    float scales[most_joint_planes];
-    plane_values moved{};
-    bool changed = false;
-    for (std::size_t p = 0; p < q.planes; ++p) {
-      const double here = static_cast<double>(q.scale(p, row, g));
-      scales[p] = static_cast<float>(here + delta[p]);
-      if (!is_finite(scales[p])) return false;
-      moved[p] = static_cast<double>(scales[p]) - here;
-      changed |= moved[p] < 0 || moved[p] > 0;
-    }
+    plane_values wanted{}, moved{};
+    for (std::size_t p = 0; p < q.planes; ++p) wanted[p] = static_cast<double>(q.scale(p, row, g)) + delta[p];
+    if (!fits_float(wanted, q.planes)) return false;
+    for (std::size_t p = 0; p < q.planes; ++p)
+      moved[p] = static_cast<double>(static_cast<float>(wanted[p])) - static_cast<double>(q.scale(p, row, g));
     // Rounded to float the step may lead beyond the minimum; what does not lower the error is not taken.
-    if (!changed || !(fitted_error(equations, q.planes, 0.0, moved) < 0)) return false;
-    for (std::size_t p = 0; p < q.planes; ++p) q.scales[q.scale_index(p, row, g)] = scales[p];
+    if (!(fitted_error(equations, q.planes, 0.0, moved) < 0)) return false;
+    for (std::size_t p = 0; p < q.planes; ++p) q.scales[q.scale_index(p, row, g)] = static_cast<float>(wanted[p]);
     return true;
   }
 
   product_workspace products_;
   matrix<float> rest_;                   // w - w_hat
-  std::vector<double> pulls_, moments_;  // [strip x group]: (r H) of a group; [planes x group]: T H_gg
-  std::vector<float> codes_;
+  std::vector<double> pulls_, moments_;  // (r H)_g [strip x group]; T H_gg [strip x planes x group]
 };
 
 template <executor Executor, progress_callback Progress>
