@@ -119,8 +119,8 @@ void sweep_row(const sweep_plan& plan, sweep_scratch<Levels>& work, const float*
                double* sums, float* errors, quantized_matrix& q) {
   const feedback_factor& f = plan.factor;
   const std::size_t inputs = q.group_inputs();
-  std::int8_t codes[most_joint_planes];
-  float scales[most_joint_planes];
+  std::int8_t codes[most_joint_planes] = {};
+  float scales[most_joint_planes] = {};
   std::size_t group = q.groups();  // none
   for (std::size_t c = block.end; c-- > block.begin;) {
     const std::size_t input = f.order[c], its_group = input / inputs;
