@@ -20,7 +20,7 @@ namespace detail::inline TERN_TU {
 template <real_element T, executor Executor>
 void add_second_moments(double* sums, matrix_view<const T> x, const Executor& ex) {
   const std::size_t inputs = x.cols(), blocks = ceil_div(inputs, product_cols), pairs = blocks * (blocks + 1) / 2;
-  std::vector<product_workspace> work(part_count(pairs, ex));
+  std::vector<product_workspace> work(part_count(pairs, ex), product_workspace());
   for_each_part(pairs, ex, [&](std::size_t part, std::size_t begin, std::size_t end) {
     for (std::size_t pair = 0, row = 0; row < blocks; ++row)
       for (std::size_t col = 0; col <= row; ++col, ++pair) {
