@@ -55,6 +55,27 @@ class blob_file {
   std::FILE* file_;
 };
 
+/// All bytes of a file. Errors: io_error with path and reason.
+inline std::vector<std::byte> read_file(const std::string& path) {
+  struct open_file {
+    std::FILE* file;
+    ~open_file() {
+      if (file != nullptr) std::fclose(file);
+    }
+  } const in{std::fopen(path.c_str(), "rb")};
+  if (in.file == nullptr) fail_io("cannot open ", path);
+  std::vector<std::byte> bytes;
+  for (;;) {
+    const std::size_t size = bytes.size(), more = greater(size, std::size_t{4096});
+    bytes.resize(size + more);
+    const std::size_t got = std::fread(bytes.data() + size, 1, more, in.file);
+    bytes.resize(size + got);
+    if (got == more) continue;
+    if (std::ferror(in.file) != 0) fail_io("cannot read ", path);
+    return bytes;
+  }
+}
+
 }  // namespace detail::inline TERN_TU
 
 inline namespace TERN_TU {
