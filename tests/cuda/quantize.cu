@@ -87,6 +87,26 @@ TEST_CASE("cuda quantizer rounds ties to even and treats tiny rows as zero", "[c
   CHECK(quantizer_agrees<float>({}, 3, 0));
 }
 
+// Quotients are not divisions there: what lies beside a half must fall to its own side.
+TEST_CASE("cuda quantizer beside ties", "[cuda]") {
+  tern_test::require_device();
+  std::mt19937 random(3);
+  constexpr std::size_t rows = 500, of_tie = 9, inputs = 1 + 127 * of_tie;
+  std::vector<float> values;
+  for (std::size_t row = 0; row < rows; ++row) {
+    // Exponents from those that are divided to those that are not, and back.
+    const int exponent = static_cast<int>(row % 161) - 80;
+    const float am = std::ldexp(1 + static_cast<float>(random() % 8388608) * 0x1p-23f, exponent), scale = am / 127.0f;
+    values.push_back(row % 2 == 0 ? am : -am);
+    for (int k = 0; k < 127; ++k) {
+      auto x = static_cast<float>((k + 0.5) * static_cast<double>(scale));
+      for (std::size_t i = 0; i < of_tie / 2; ++i) x = std::nextafter(x, 0.0f);
+      for (std::size_t i = 0; i < of_tie; ++i, x = std::nextafter(x, am)) values.push_back(k % 2 == 0 ? x : -x);
+    }
+  }
+  CHECK(quantizer_agrees<float>(values, rows, inputs));
+}
+
 TEST_CASE("cuda quantizer takes every half", "[cuda]") {
   tern_test::require_device();
   std::vector<float> values;
