@@ -89,13 +89,14 @@ inline std::size_t most_shared_memory() { return device_attribute(cudaDevAttrMax
 template <class Atom, unsigned Loads, codec Codec>
 void multiply_on_device(cuda::device::product<Codec>& a, std::size_t most_warps, const cuda::launch& how) {
   namespace device = cuda::device;
-  constexpr std::size_t of_run = device::run_bytes(Atom::tokens), of_tile = device::tile_bytes(Atom::tokens);
+  constexpr std::size_t of_run = device::run_bytes(Atom::tokens, Atom::panels),
+                        of_tile = device::tile_bytes(Atom::tokens, Atom::panels);
   static_assert(of_run + of_tile <= shared_memory);
   a.window = static_cast<unsigned>(lesser<std::size_t>(a.runs, (shared_memory - of_tile) / of_run));
   const std::size_t warps = greater<std::size_t>(2, lesser(most_warps, ceil_div(steps_of(a), Loads)));
   const auto kernel =
       a.runs == 1 ? device::multiply<Atom, Loads, true, Codec> : device::multiply<Atom, Loads, false, Codec>;
-  launch_kernel(kernel, {ceil_div(a.rows, panel_rows), ceil_div(a.tokens, Atom::tokens)}, 32 * warps,
+  launch_kernel(kernel, {ceil_div(a.rows, panel_rows * Atom::panels), ceil_div(a.tokens, Atom::tokens)}, 32 * warps,
                 a.window * of_run + of_tile, how, a, "cuda::matmul");
 }
 
@@ -105,23 +106,27 @@ inline std::size_t warps_of_block(std::size_t blocks, std::size_t resident) {
   return greater<std::size_t>(4, lesser<std::size_t>(16, resident / ceil_div(blocks, multiprocessors())));
 }
 
-/// Few tokens: one panel a block of threads, and as many of its bytes in flight as registers hold. The resident warps are what
-/// the kernels' registers allow, for codec i2.
+/// Few tokens: a panel or two a block of threads, and as many of their bytes in flight as registers hold. The resident warps are
+/// what the kernels' registers allow, for codec i2.
 template <codec Codec>
 void multiply_few(cuda::device::product<Codec>& a, const cuda::launch& how) {
   namespace device = cuda::device;
-  const std::size_t panels = ceil_div(a.rows, panel_rows);
+  const std::size_t panels = ceil_div(a.rows, panel_rows), pairs = ceil_div(panels, 2);
   const std::size_t warps = warps_of_block(panels, 48);
+  // Every warp waits for its activations as often as it loads: once, if that many loads leave registers for all of its block.
+  const bool long_rows = pairs <= multiprocessors() && steps_of(a) > 2 * 16;
   if (a.tokens == 1 && (a.runs > 1 || steps_of(a) <= 2 * warps))
     multiply_on_device<device::dp4a_atom<Codec>, 2>(a, warps, how);
   else if (a.tokens == 1)
     multiply_on_device<device::dp4a_atom<Codec>, 5>(a, warps_of_block(panels, 32), how);
+  else if (a.tokens <= 8 && a.runs == 1 && long_rows)
+    multiply_on_device<device::mma_atom<Codec, 1>, 4>(a, 16, how);
   else if (a.tokens <= 8)
-    multiply_on_device<device::mma_atom<Codec, 1>, 2>(a, warps_of_block(panels, 36), how);
+    multiply_on_device<device::mma_atom<Codec, 1>, 2>(a, warps_of_block(pairs, 32), how);
   else if (a.tokens <= 16)
-    multiply_on_device<device::mma_atom<Codec, 2>, 1>(a, warps_of_block(panels, 32), how);
+    multiply_on_device<device::mma_atom<Codec, 2>, 2>(a, warps_of_block(pairs, 20), how);
   else
-    multiply_on_device<device::mma_atom<Codec, 4>, 1>(a, warps_of_block(panels * ceil_div(a.tokens, 32), 20), how);
+    multiply_on_device<device::mma_atom<Codec, 4>, 1>(a, warps_of_block(pairs * ceil_div(a.tokens, 32), 16), how);
 }
 
 /// Many tokens, in tiles. @return false, having done nothing, where the tiles take no such product

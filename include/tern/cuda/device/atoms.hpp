@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
-/// How a warp multiplies a step of weights: 8 blocks of one panel, 16 rows x 32 * fold inputs.
+/// How a warp multiplies a step of weights: 8 blocks of a panel or of two, 16 or 32 rows x 32 * fold inputs.
 ///
-/// Both atoms read the canonical panel as it is, coalesced, and the activations in natural order.
+/// Both atoms read the canonical panels as they are, coalesced, 16 bytes a lane, and the activations in natural order.
 ///
 ///   dp4a_atom  lane l holds 16 bytes of each vector of block l / 4: rows 4 (l % 4) .. + 3. Its four rows share the block's
 ///              activations; sums of rows are spread over eight lanes and are added by shuffles at the end of a run.
-///   mma_atom   lane (g, t) = (l / 4, l % 4) holds 8 bytes of each vector of blocks t and t + 4: rows 2g and 2g + 1. They are
-///              rows g and g + 8 of an MMA tile, the tile's inputs 4t .. 4t + 3 are a quad of block t and 16 + 4t ... the same
-///              quad of block t + 4. So its fold tiles cover the step, and the activations of a token's tile are the same
-///              quads of the same blocks, at their natural place.
+///   mma_atom   lane (g, t) = (l / 4, l % 4) holds 16 bytes of each vector of blocks t and t + 4 of panel g / 4: rows
+///              4 (g % 4) .. + 3. The first two are rows g and g + 8 of one MMA tile, the last two of another; the tiles' inputs
+///              4t .. 4t + 3 are a quad of block t and 16 + 4t ... the same quad of block t + 4. So the activations of a token's
+///              tile are the same quads of the same blocks, at their natural place, and both panels share them: at eight
+///              tokens they are as many bytes as the weights of two panels.
 ///
 /// Blocks beyond the end of a run count as activations of 0, whatever their bytes hold; what is loaded for them is the run's last
 /// block, so that no load has a branch and all of them can be in flight together.
@@ -56,6 +57,11 @@ __device__ inline void load_quads(std::uint32_t (&quads)[Fold], const std::int8_
   }
 }
 
+/// One of four rows side by side.
+__device__ inline std::uint32_t row_of(const uint4& rows, unsigned r) {
+  return r == 0 ? rows.x : r == 1 ? rows.y : r == 2 ? rows.z : rows.w;
+}
+
 __device__ inline std::int32_t dot(std::uint32_t a, std::uint32_t b, std::int32_t c) {
   return __dp4a(static_cast<std::int32_t>(a), static_cast<std::int32_t>(b), c);
 }
@@ -73,7 +79,7 @@ __device__ inline void load_block(std::uint32_t (&quads)[Codec::fold], const std
 template <codec Codec>
 class dp4a_atom {
  public:
-  static constexpr unsigned tokens = 1;
+  static constexpr unsigned tokens = 1, panels = 1;
   static constexpr unsigned fold = Codec::fold, bytes = Codec::bytes;
 
   struct weights {
@@ -82,6 +88,9 @@ class dp4a_atom {
   struct activations {
     std::uint32_t quads[fold];
   };
+
+  /// Which of the block's panels the lane reads.
+  __device__ static unsigned panel_of(unsigned) { return 0; }
 
   /// The lane's part of the step that begins with block `first`, of a run that ends before block `end`.
   __device__ static void load(weights& w, const std::uint8_t* codes, unsigned first, unsigned end, unsigned lane) {
@@ -105,8 +114,7 @@ class dp4a_atom {
     for (unsigned r = 0; r < 4; ++r) {
       std::uint32_t words[bytes], quads[fold];
 #pragma unroll
-      for (unsigned v = 0; v < bytes; ++v)
-        words[v] = r == 0 ? w.rows[v].x : r == 1 ? w.rows[v].y : r == 2 ? w.rows[v].z : w.rows[v].w;
+      for (unsigned v = 0; v < bytes; ++v) words[v] = row_of(w.rows[v], r);
       decode(words, quads);
 #pragma unroll
       for (unsigned p = 0; p < fold; ++p) sums_[r] = dot(quads[p], x.quads[p], sums_[r]);
@@ -142,15 +150,17 @@ class dp4a_atom {
 template <codec Codec, unsigned Tiles>
 class mma_atom {
  public:
-  static constexpr unsigned tokens = 8 * Tiles;
+  static constexpr unsigned tokens = 8 * Tiles, panels = 2;
   static constexpr unsigned fold = Codec::fold, bytes = Codec::bytes;
 
   struct weights {
-    uint2 rows[2][bytes];
+    uint4 rows[2][bytes];
   };
   struct activations {
     std::uint32_t quads[Tiles][2][fold];
   };
+
+  __device__ static unsigned panel_of(unsigned lane) { return lane / 16; }
 
   __device__ static void load(weights& w, const std::uint8_t* codes, unsigned first, unsigned end, unsigned lane) {
 #pragma unroll
@@ -159,7 +169,7 @@ class mma_atom {
           codes + std::size_t{min(first + 4 * h + lane % 4, end - 1)} * block_bytes<Codec>;
 #pragma unroll
       for (unsigned v = 0; v < bytes; ++v)
-        w.rows[h][v] = load_once(reinterpret_cast<const uint2*>(block + v * vector_bytes + 8 * (lane / 4)));
+        w.rows[h][v] = load_once(reinterpret_cast<const uint4*>(block + v * vector_bytes) + lane / 4 % 4);
     }
   }
   __device__ static void load(activations& x, const token_tile& tile, unsigned first, unsigned end, unsigned lane) {
@@ -174,43 +184,52 @@ class mma_atom {
 #pragma unroll
     for (unsigned i = 0; i < Tiles; ++i) {
 #pragma unroll
-      for (std::int32_t& sum : sums_[i]) sum = 0;
+      for (unsigned j = 0; j < panels; ++j)
+#pragma unroll
+        for (std::int32_t& sum : sums_[j][i]) sum = 0;
       sum_x_[i] = 0;
     }
   }
 
   __device__ void multiply(const decoder<Codec>& decode, const weights& w, const activations& x, bool sum_x) {
-    std::uint32_t a[fold][4];
 #pragma unroll
-    for (unsigned h = 0; h < 2; ++h)
+    for (unsigned j = 0; j < panels; ++j) {
+      std::uint32_t a[fold][4];
 #pragma unroll
-      for (unsigned r = 0; r < 2; ++r) {
-        std::uint32_t words[bytes], quads[fold];
+      for (unsigned h = 0; h < 2; ++h)
 #pragma unroll
-        for (unsigned v = 0; v < bytes; ++v) words[v] = r == 0 ? w.rows[h][v].x : w.rows[h][v].y;
-        decode(words, quads);
+        for (unsigned r = 0; r < 2; ++r) {
+          std::uint32_t words[bytes], quads[fold];
 #pragma unroll
-        for (unsigned p = 0; p < fold; ++p) a[p][2 * h + r] = quads[p];
-      }
+          for (unsigned v = 0; v < bytes; ++v) words[v] = row_of(w.rows[h][v], 2 * j + r);
+          decode(words, quads);
 #pragma unroll
-    for (unsigned i = 0; i < Tiles; ++i) {
+          for (unsigned p = 0; p < fold; ++p) a[p][2 * h + r] = quads[p];
+        }
 #pragma unroll
-      for (unsigned p = 0; p < fold; ++p) multiply_tile(sums_[i], a[p], {x.quads[i][0][p], x.quads[i][1][p]});
-      if (!sum_x) continue;
+      for (unsigned i = 0; i < Tiles; ++i)
+#pragma unroll
+        for (unsigned p = 0; p < fold; ++p) multiply_tile(sums_[j][i], a[p], {x.quads[i][0][p], x.quads[i][1][p]});
+    }
+    if (!sum_x) return;
+#pragma unroll
+    for (unsigned i = 0; i < Tiles; ++i)
 #pragma unroll
       for (unsigned p = 0; p < fold; ++p)
         sum_x_[i] = dot(x.quads[i][0][p], in_each_byte, dot(x.quads[i][1][p], in_each_byte, sum_x_[i]));
-    }
   }
 
   __device__ void flush(std::int32_t* sums, std::int32_t* sums_of_x, unsigned lane, bool sum_x) const {
     const unsigned g = lane / 4, t = lane % 4;
+    sums += panel_of(lane) * tokens * sums_stride;
 #pragma unroll
     for (unsigned i = 0; i < Tiles; ++i) {
 #pragma unroll
-      for (unsigned c = 0; c < 4; ++c)
-        atomicAdd(sums + (8 * i + 2 * t + c % 2) * sums_stride + sum_place(2 * g + c / 2),
-                  sums_[i][c] >> decoder<Codec>::shift);
+      for (unsigned j = 0; j < panels; ++j)
+#pragma unroll
+        for (unsigned c = 0; c < 4; ++c)
+          atomicAdd(sums + (8 * i + 2 * t + c % 2) * sums_stride + sum_place(4 * (g % 4) + 2 * j + c / 2),
+                    sums_[j][i][c] >> decoder<Codec>::shift);
       if (!sum_x) continue;
       std::int32_t of_x = sum_x_[i];
       of_x += __shfl_xor_sync(all_lanes, of_x, 1);
@@ -220,7 +239,7 @@ class mma_atom {
   }
 
  private:
-  std::int32_t sums_[Tiles][4];
+  std::int32_t sums_[panels][Tiles][4];
   std::int32_t sum_x_[Tiles];
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/// The one loop of all products: a block of threads multiplies a panel of 16 rows by a tile of tokens.
+/// The one loop of all products: a block of threads multiplies a panel of 16 rows, or two, by a tile of tokens.
 ///
 /// A run is a (plane, group) with its row of scales. The blocks of a run are cut into steps of 8, and the steps of all runs are
 /// dealt to the warps in turn; a warp adds its sums to shared ones when its next step belongs to another run, in integers, so in
@@ -39,13 +39,13 @@ struct product {
   kernel::output_type y_type = kernel::output_type::float32;
 };
 
-/// Bytes of shared memory for a run: 16 scales, its sums and its sums of x of a tile of tokens.
-constexpr std::size_t run_bytes(std::size_t tokens) {
-  return panel_rows * sizeof(float) + tokens * (sums_stride + 1) * sizeof(std::int32_t);
+/// Bytes of shared memory for a run: the scales of the panels, and the sums and sums of x of a tile of tokens.
+constexpr std::size_t run_bytes(std::size_t tokens, std::size_t panels) {
+  return panels * panel_rows * sizeof(float) + tokens * (panels * sums_stride + 1) * sizeof(std::int32_t);
 }
-/// And once: 16 biases, the tokens' scales, and the results of the tile between windows.
-constexpr std::size_t tile_bytes(std::size_t tokens) {
-  return (panel_rows + tokens + tokens * panel_rows) * sizeof(float);
+/// And once: biases, the tokens' scales, and the results of the tile between windows.
+constexpr std::size_t tile_bytes(std::size_t tokens, std::size_t panels) {
+  return (panels * panel_rows + tokens + tokens * panels * panel_rows) * sizeof(float);
 }
 
 /// Where a step is: its run, the plane's bytes, and the blocks from which and up to which it takes 8.
@@ -145,27 +145,30 @@ __device__ inline void store_two(const product<Codec>& a, std::size_t at, const 
   }
 }
 
-/// The grid is [panels] x [tiles of tokens]. OneRun is a.runs == 1, which saves half of the instructions of a short product.
+/// The grid is [groups of panels] x [tiles of tokens]. OneRun is a.runs == 1, which saves half of the instructions of a short product.
 template <class Atom, unsigned Loads, bool OneRun, codec Codec>
 __global__ void __launch_bounds__(512) multiply(const __grid_constant__ product<Codec> a) {
   extern __shared__ uint4 shared[];
   const unsigned all_runs = OneRun ? 1 : a.runs, window = OneRun ? 1 : a.window;
-  uint4* const scales = shared;                                                                  // [window][16]
-  std::int32_t* const sums = reinterpret_cast<std::int32_t*>(scales + window * panel_rows / 4);  // [window][tokens][..]
-  std::int32_t* const sums_of_x = sums + window * Atom::tokens * sums_stride;                    // [window][tokens]
-  float* const bias = reinterpret_cast<float*>(sums_of_x + window * Atom::tokens);               // [16]
-  float* const x_scales = bias + panel_rows;                                                     // [tokens]
-  float* const results = x_scales + Atom::tokens;                                                // [tokens][16]
+  constexpr unsigned rows = Atom::panels * panel_rows, run_sums = Atom::panels * Atom::tokens * sums_stride;
+  uint4* const scales = shared;  // [window][rows]
+  std::int32_t* const sums =
+      reinterpret_cast<std::int32_t*>(scales + window * rows / 4);                  // [window][panels][tokens][..]
+  std::int32_t* const sums_of_x = sums + window * run_sums;                         // [window][tokens]
+  float* const bias = reinterpret_cast<float*>(sums_of_x + window * Atom::tokens);  // [rows]
+  float* const x_scales = bias + rows;                                              // [tokens]
+  float* const results = x_scales + Atom::tokens;                                   // [tokens][rows]
 
   const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-  const std::size_t panel = blockIdx.x;
+  const std::size_t first_panel = std::size_t{blockIdx.x} * Atom::panels, last_panel = (a.rows - 1) / panel_rows;
   const unsigned first_token = blockIdx.y * Atom::tokens;
   const token_tile x{a.x + first_token * a.x_stride, a.x_stride, a.tokens - 1 - first_token};
   const std::size_t plane_bytes = std::size_t{a.blocks} * block_bytes<Codec>;
-  const std::uint8_t* const codes = a.codes + panel * a.planes * plane_bytes;
+  // Where there is no second panel it is the first again, and its sums are not used.
+  const std::uint8_t* const codes =
+      a.codes + min(first_panel + Atom::panel_of(lane), last_panel) * a.planes * plane_bytes;
   const unsigned of_run = (a.group_blocks + step_blocks - 1) / step_blocks;  // steps
   const bool sum_x = a.zeros != nullptr;
-  constexpr unsigned ahead = Atom::tokens <= 8 ? Loads : 1;  // activations in registers: there are so many
 
   for (unsigned first_run = 0; first_run < all_runs; first_run += window) {
     const unsigned runs = all_runs - first_run < window ? all_runs - first_run : window;
@@ -183,12 +186,17 @@ __global__ void __launch_bounds__(512) multiply(const __grid_constant__ product<
     load_weights(warp);
     // What the epilogue will want is on its way early too.
     const unsigned row_vectors = a.scales_type == scale_type::float32 ? 4 : 2;
-    const uint4* const first_scales = reinterpret_cast<const uint4*>(a.scales) +
-                                      (a.one_scale_row ? first_run : panel * all_runs + first_run) * row_vectors;
-    for (unsigned i = threadIdx.x; i < runs * row_vectors; i += blockDim.x) copy(scales + i, first_scales + i);
-    if (a.bias != nullptr && threadIdx.x < panel_rows && panel * panel_rows + threadIdx.x < a.rows)
-      copy(bias + threadIdx.x, a.bias + panel * panel_rows + threadIdx.x);
-    for (unsigned i = threadIdx.x; i < window * Atom::tokens * (sums_stride + 1); i += blockDim.x) sums[i] = 0;
+#pragma unroll
+    for (unsigned p = 0; p < Atom::panels; ++p) {
+      const std::size_t panel = min(first_panel + p, last_panel);
+      const uint4* const first_scales = reinterpret_cast<const uint4*>(a.scales) +
+                                        (a.one_scale_row ? first_run : panel * all_runs + first_run) * row_vectors;
+      for (unsigned i = threadIdx.x; i < runs * row_vectors; i += blockDim.x)
+        copy(scales + p * window * row_vectors + i, first_scales + i);
+    }
+    if (a.bias != nullptr && threadIdx.x < rows && first_panel * panel_rows + threadIdx.x < a.rows)
+      copy(bias + threadIdx.x, a.bias + first_panel * panel_rows + threadIdx.x);
+    for (unsigned i = threadIdx.x; i < window * (run_sums + Atom::tokens); i += blockDim.x) sums[i] = 0;
     __syncthreads();  // sums are zero
     if (first_run == 0) {
       start_successor();
@@ -201,28 +209,25 @@ __global__ void __launch_bounds__(512) multiply(const __grid_constant__ product<
     atom.clear();
     unsigned run = first_run;
     const auto flush = [&] {
-      const unsigned at = (run - first_run) * Atom::tokens;
-      atom.flush(sums + at * sums_stride, sums_of_x + at, lane, sum_x);
+      atom.flush(sums + (run - first_run) * run_sums, sums_of_x + (run - first_run) * Atom::tokens, lane, sum_x);
     };
     for (unsigned step = warp; step < steps; step += Loads * warps) {
+      typename Atom::activations xs[Loads];
 #pragma unroll
-      for (unsigned j = 0; j < Loads; j += ahead) {
-        typename Atom::activations xs[ahead];
+      for (unsigned j = 0; j < Loads; ++j) {
+        const step_place at = place(step + j * warps);
+        Atom::load(xs[j], x, at.first, at.end, lane);
+      }
+      __syncwarp();  // all loads are on their way before one is waited for: the compiler would put products between them
 #pragma unroll
-        for (unsigned i = 0; i < ahead; ++i) {
-          const step_place at = place(step + (j + i) * warps);
-          Atom::load(xs[i], x, at.first, at.end, lane);
+      for (unsigned j = 0; j < Loads; ++j) {
+        const step_place at = place(step + j * warps);
+        if (at.run != run) {
+          flush();
+          atom.clear();
+          run = at.run;
         }
-#pragma unroll
-        for (unsigned i = 0; i < ahead; ++i) {
-          const step_place at = place(step + (j + i) * warps);
-          if (at.run != run) {
-            flush();
-            atom.clear();
-            run = at.run;
-          }
-          atom.multiply(a.decode, w[j + i], xs[i], sum_x);
-        }
+        atom.multiply(a.decode, w[j], xs[j], sum_x);
       }
       load_weights(step + Loads * warps);
     }
@@ -230,26 +235,25 @@ __global__ void __launch_bounds__(512) multiply(const __grid_constant__ product<
     copied();
     __syncthreads();
 
-    for (unsigned i = threadIdx.x; i < Atom::tokens * panel_rows; i += blockDim.x) {
-      const unsigned token = i / panel_rows, row = i % panel_rows, m = first_token + token;
-      const std::size_t n = panel * panel_rows + row;
+    for (unsigned i = threadIdx.x; i < Atom::tokens * rows; i += blockDim.x) {
+      const unsigned token = i / rows, p = i % rows / panel_rows, row = i % panel_rows, m = first_token + token;
+      const std::size_t n = first_panel * panel_rows + i % rows;
       if (m >= a.tokens || n >= a.rows) continue;
       float r = first_run == 0 ? 0.0f : results[i];
       std::int32_t acc = 0;
 #pragma unroll 4
       for (unsigned k = 0; k < runs; ++k) {
-        const unsigned at = k * Atom::tokens + token;
-        acc = sums[at * sums_stride + sum_place(row)];
+        acc = sums[k * run_sums + (p * Atom::tokens + token) * sums_stride + sum_place(row)];
         if (a.zeros != nullptr || a.x_zeros != nullptr)
-          acc = corrected(a, acc, sums_of_x[at], m, panel, first_run + k, row);
-        r = __fmaf_rn(__int2float_rn(acc), load_scale(scales, a.scales_type, k * panel_rows + row), r);
+          acc = corrected(a, acc, sums_of_x[k * Atom::tokens + token], m, first_panel + p, first_run + k, row);
+        r = __fmaf_rn(__int2float_rn(acc), load_scale(scales, a.scales_type, (p * window + k) * panel_rows + row), r);
       }
       if (first_run + runs != all_runs) {
         results[i] = r;
         continue;
       }
       const float scale = x_scales[token];
-      store(a, m * a.y_stride + n, a.bias != nullptr ? __fmaf_rn(r, scale, bias[row]) : __fmul_rn(r, scale), acc);
+      store(a, m * a.y_stride + n, a.bias != nullptr ? __fmaf_rn(r, scale, bias[i % rows]) : __fmul_rn(r, scale), acc);
     }
     if (all_runs > window) __syncthreads();  // before the next window's sums
   }
