@@ -52,6 +52,7 @@ class bench {
         reals_(most_tokens * most_inputs * sizeof(float)),
         memory_(std::size_t{2} << 30),
         y_(most_tokens * most_outputs * sizeof(float)),
+        workspace_(tern::cuda::device_activations_view::storage_bytes(most_tokens, most_inputs)),
         timer_(o.filters) {
     fill_normal<<<1024, 256, 0, timer_.stream()>>>(reals_.as<float>(), most_tokens * most_inputs);
     check(cudaGetLastError(), "fill_normal");
@@ -66,6 +67,7 @@ class bench {
     add_codecs();
     add_outputs();
     add_quantizers();
+    add_layers();
     add_chain();
   }
 
@@ -141,12 +143,12 @@ class bench {
     return *made;
   }
 
-  /// Activations of so many tokens, quantised from the same normal numbers.
+  /// Activations of so many tokens, quantised from the same normal numbers in bfloat16.
   const tern::cuda::device_activations_view& activations(std::size_t tokens, std::size_t k) {
     std::unique_ptr<tern::cuda::device_activations>& made = activations_[{tokens, k}];
     if (made == nullptr) {
       made = std::make_unique<tern::cuda::device_activations>(tokens, k);
-      quantize<float>(tokens, k, made->view(), false);
+      quantize<tern::bfloat16>(tokens, k, made->view(), false);
     }
     return made->view();
   }
@@ -437,29 +439,75 @@ class bench {
     add_quantizer<tern::bfloat16>("bfloat16");
   }
 
+  using layer = tern::cuda::linear<tern::i2>;
+
+  /// Layers with weights of their own each, as many as rotate, copied from those of the products.
+  const std::vector<layer>& layers_of(const shape& s) {
+    std::vector<layer>& made = layers_[s.name()];
+    if (!made.empty()) return made;
+    const weights& w = weights_of<tern::i2>(s);
+    tern::aligned_bytes host(w.packed.bytes());
+    check(cudaMemcpy(host.data(), w.packed.copy(0), w.packed.bytes(), cudaMemcpyDeviceToHost), "cudaMemcpy");
+    const tern::packed_view<tern::i2> packed(host, w.format);
+    for (unsigned i = 0; i < w.packed.copies(); ++i)
+      made.emplace_back(tern::cuda::device_matrix<tern::i2>(packed, timer_.stream()));
+    check(cudaStreamSynchronize(timer_.stream()), "cudaStreamSynchronize");
+    return made;
+  }
+  void run_layer(std::size_t tokens, const layer& l) {
+    l(tern::matrix_view<const tern::bfloat16>(real_inputs<tern::bfloat16>(), tokens, l.in_features()),
+      tern::matrix_view<tern::bfloat16>(y_.as<tern::bfloat16>(), tokens, l.out_features()), workspace_,
+      {timer_.stream(), true});
+  }
+
+  void add_layers() {
+    const std::string section = "Layers (cuda::linear), bfloat16 in and out, quantizer included, cold";
+    for (const std::size_t tokens : {1, 8, 64, 512, 4096}) {
+      const std::string row = "tern i2, " + tokens_name(tokens);
+      for (const shape& s : shapes) {
+        timed_case c{section, row, s.name()};
+        if (!timer_.wants(c)) continue;
+        const std::vector<layer>& layers = layers_of(s);
+        const oracle o = oracle_of(weights_of<tern::i2>(s), tokens);
+        poison(tokens * s.n * sizeof(tern::bfloat16));
+        run_layer(tokens, layers[0]);
+        const difference d = compare_with<true>(o, y_.as<tern::bfloat16>(), timer_.stream());
+        if (d.unequal != 0) fail(c, d);
+        timer_.add(std::move(c), least_launches(tokens, weights_of<tern::i2>(s).packed, false),
+                   [&](unsigned i) { run_layer(tokens, layers[i % layers.size()]); });
+      }
+      ratios_.push_back(
+          {section, row + " / the product alone", {{section, row}}, {tokens_name(tokens) + ", cold", "tern i2"}});
+    }
+  }
+
   /// The linear layers of BitNet b1.58 2B4T: qkv, o, gate and up, down; weights of 24 layers or more in turn.
   void add_chain() {
     const std::string section = "BitNet 2B, M=1: the four products of a layer, cold";
-    static constexpr shape layer[] = {{3840, 2560}, {2560, 2560}, {13824, 2560}, {2560, 6912}};
-    for (const bool quantizes : {false, true}) {
-      const char* row = quantizes ? "tern i2, each with its quantizer" : "tern i2, products only";
+    static constexpr shape products[] = {{3840, 2560}, {2560, 2560}, {13824, 2560}, {2560, 6912}};
+    const auto add = [&](const char* row, const auto& run) {
       timed_case c{section, row, "us"};
-      if (!timer_.wants(c)) continue;
-      for (const shape& s : layer) weights_of<tern::i2>(s), activations(1, s.k), real_inputs<tern::bfloat16>();
+      if (!timer_.wants(c)) return;
+      for (const shape& s : products) layers_of(s), activations(1, s.k), real_inputs<tern::bfloat16>();
       timer_.add(std::move(c), 30, [&](unsigned i) {
-        for (const shape& s : layer) {
-          if (quantizes) quantize<tern::bfloat16>(1, s.k, activations(1, s.k), true);
-          multiply<tern::i2, tern::bfloat16>(1, weights_of<tern::i2>(s), i, true);
-        }
+        for (const shape& s : products) run(s, i);
       });
-    }
+    };
+    add("tern i2, products only",
+        [&](const shape& s, unsigned i) { multiply<tern::i2, tern::bfloat16>(1, weights_of<tern::i2>(s), i, true); });
+    add("tern i2, each after its quantizer", [&](const shape& s, unsigned i) {
+      quantize<tern::bfloat16>(1, s.k, activations(1, s.k), true);
+      multiply<tern::i2, tern::bfloat16>(1, weights_of<tern::i2>(s), i, true);
+    });
+    add("tern i2, layers (cuda::linear): quantizers included",
+        [&](const shape& s, unsigned i) { run_layer(1, layers_of(s)[i % layers_of(s).size()]); });
 #if defined(BENCH_CUBLASLT)
     for (const peer p : {peer::int8, peer::fp8, peer::bf16}) {
       timed_case c{section, std::string(name_of(p)) + ", products only", "us"};
       if (!timer_.wants(c)) continue;
-      for (const shape& s : layer) tuned_peer(c, p, 1, s, false);
+      for (const shape& s : products) tuned_peer(c, p, 1, s, false);
       timer_.add(std::move(c), 30, [&](unsigned i) {
-        for (const shape& s : layer) {
+        for (const shape& s : products) {
           const tuned& t = tuned_peer(c, p, 1, s, false);
           (*t.product)(t.algorithm, peer_activations(p, 1, s.k), peer_weights(p, s).copy(i), y_.data(),
                        timer_.stream());
@@ -471,9 +519,10 @@ class bench {
 
   options options_;
   cudaDeviceProp device_;
-  tern::cuda::device_bytes reals_, shorts_, memory_, y_;
+  tern::cuda::device_bytes reals_, shorts_, memory_, y_, workspace_;
   std::map<std::string, std::unique_ptr<weights>> weights_;
   std::map<std::pair<std::size_t, std::size_t>, std::unique_ptr<tern::cuda::device_activations>> activations_;
+  std::map<std::string, std::vector<layer>> layers_;
 #if defined(BENCH_CUBLASLT)
   cublaslt lt_;
   std::map<std::string, std::unique_ptr<rotating>> peer_weights_;
