@@ -7,9 +7,9 @@
 /// 11.3 dB (Student's t) to 15.4 dB; Gaussian ones lose nothing. For the activations it costs one fast transform a
 /// token, K log2(block) additions.
 ///
-/// H is block diagonal. A block is the largest power of two that divides K, but 64 at least (or the largest power of two
-/// within K, where K is below 64): K = 4096 is one block, 2560 are five of 512, 384 three of 128. Where such a block does
-/// not divide K, the inputs after the last whole block stay as they are: K = 1001 is fifteen of 64, and 41 inputs.
+/// H is block diagonal. A block is the largest power of two that divides K, but 64 at least (or the largest power of
+/// two within K, where K is below 64): K = 4096 is one block, 2560 are five of 512, 384 three of 128. Where such a block
+/// does not divide K, the inputs after the last whole block stay as they are: K = 1001 is fifteen of 64, and 41 inputs.
 #pragma once
 
 #include <cstring>
