@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /// LLM.int8() with outlier columns that calibration fixed, instead of those that each batch happens to have.
 ///
-/// Features with outliers are the same in nearly all tokens. Known beforehand, their weights are gathered once, x is not
-/// searched, a call allocates nothing, and a token's output does not depend on its neighbours.
+/// Features with outliers are the same in nearly all tokens. Known beforehand, their weights are gathered once, x is
+/// not searched, a call allocates nothing, and a token's output does not depend on its neighbours.
 ///
 ///     tern::input_maxima seen(w.cols());
 ///     for (const auto& batch : batches) seen.observe(batch);

@@ -7,7 +7,8 @@
 ///   matmul.hpp     matmul(x, w, y, bias, executor)                   the product, best kernel of this machine
 ///   kernel_report.hpp    which kernel serves a product here, and why
 ///   linear.hpp     bit_linear, trit_code_linear, int8_linear, ...    layers: float in, float out
-///   llm_int8_linear.hpp  outlier columns in float, the rest in int8
+///   llm_int8_linear.hpp  outlier columns in float, the rest in int8; llm_int8_static_linear.hpp, columns given
+///   transformed_linear.hpp   rotated_linear, scaled_linear: any layer behind a map of its inputs
 ///   io/            save, load, view_blob, save_file, ...             packed weights and layers as bytes and files
 ///   parallel.hpp   serial_executor, openmp_executor                  who runs the parts
 ///   isa, kernel/   isa::amx ... isa::scalar; kernel_for              one file an instruction set, all in one list
@@ -19,8 +20,10 @@
 ///
 /// Included by the user: tern/eigen.hpp, after which Eigen matrices work everywhere; tern/thread_pool.hpp and tern/tbb.hpp,
 /// executors over Eigen's thread pool and oneTBB; tern/quantize/compat.hpp, other projects' quantizers bit for bit;
-/// tern/quantize/synthetic.hpp, weights to test with; tern/io/mapped_file.hpp, which needs POSIX;
-/// tern/io/safetensors_writer.hpp, and tern/io/safetensors.hpp, which needs nlohmann/json: the format of models.
+/// tern/quantize/gptq.hpp and its neighbours, quantisation that knows the activations (hessian.hpp, output_refit.hpp,
+/// migrate.hpp, mixed_precision.hpp, io/hessian_blob.hpp); tern/quantize/synthetic.hpp, weights to test with;
+/// tern/io/mapped_file.hpp, which needs POSIX; tern/io/safetensors_writer.hpp, and tern/io/safetensors.hpp, which needs
+/// nlohmann/json: the format of models.
 #pragma once
 
 #include <tern/io/blob.hpp>
@@ -28,6 +31,7 @@
 #include <tern/kernel_report.hpp>
 #include <tern/linear.hpp>
 #include <tern/llm_int8_linear.hpp>
+#include <tern/llm_int8_static_linear.hpp>
 #include <tern/matmul.hpp>
 #include <tern/memory.hpp>
 #include <tern/parallel.hpp>
@@ -40,6 +44,7 @@
 #include <tern/quantize/ternary.hpp>
 #include <tern/quantize/trit_code.hpp>
 #include <tern/quantize/weights.hpp>
+#include <tern/transformed_linear.hpp>
 #include <tern/type/packed_matrix.hpp>
 #include <tern/type/quantized_activations.hpp>
 #include <tern/type/trit_code.hpp>

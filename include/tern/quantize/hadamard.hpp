@@ -7,9 +7,9 @@
 /// 11.3 dB (Student's t) to 15.4 dB; Gaussian ones lose nothing. For the activations it costs one fast transform a
 /// token, K log2(block) additions.
 ///
-/// H is block diagonal. A block is the largest power of two that divides K, but 64 at least (or the largest power of two
-/// within K, where K is below 64): K = 4096 is one block, 2560 are five of 512, 384 three of 128. Where such a block does
-/// not divide K, the inputs after the last whole block stay as they are: K = 1001 is fifteen of 64, and 41 inputs.
+/// H is block diagonal. A block is the largest power of two that divides K, but 64 at least (or the largest power of
+/// two within K, where K is below 64): K = 4096 is one block, 2560 are five of 512, 384 three of 128. Where such a block
+/// does not divide K, the inputs after the last whole block stay as they are: K = 1001 is fifteen of 64, and 41 inputs.
 #pragma once
 
 #include <cstring>
@@ -20,38 +20,62 @@
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
 
-#if defined(__AVX512F__)
-inline constexpr std::size_t transform_lanes = 16;
-#elif defined(__AVX__)
-inline constexpr std::size_t transform_lanes = 8;
-#else
-inline constexpr std::size_t transform_lanes = 4;
-#endif
-using transform_vector [[gnu::vector_size(transform_lanes * sizeof(float))]] = float;
+/// Sixteen bytes are a vector on every machine.
+using transform_vector [[gnu::vector_size(16)]] = float;
+
+/// Vector is float or transform_vector.
+template <class Vector>
+Vector load_as(const float* from) {
+  Vector v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+template <class Vector>
+void store(float* to, Vector v) {
+  std::memcpy(to, &v, sizeof v);
+}
 
 /// x[i], x[i + half] become their sum and their difference, for all pairs of a stage.
 template <class Vector>
 void transform_stage(float* x, std::size_t size, std::size_t half) {
-  constexpr std::size_t step = sizeof(Vector) / sizeof(float);
   for (std::size_t begin = 0; begin < size; begin += 2 * half)
-    for (std::size_t i = begin; i < begin + half; i += step) {
-      Vector a, b;
-      std::memcpy(&a, x + i, sizeof a);
-      std::memcpy(&b, x + i + half, sizeof b);
-      const Vector sum = a + b, difference = a - b;
-      std::memcpy(x + i, &sum, sizeof sum);
-      std::memcpy(x + i + half, &difference, sizeof difference);
+    for (float *a = x + begin, *b = a + half; a < x + begin + half; a += sizeof(Vector) / 4, b += sizeof(Vector) / 4) {
+      const Vector low = load_as<Vector>(a), high = load_as<Vector>(b);
+      store(a, low + high);
+      store(b, low - high);
     }
 }
 
-/// x H for one block of 2^n, orthonormal: n stages of sums and differences, then times 2^(-n/2).
+/// The stages of half and of 2 half in one pass over memory: the same sums and differences.
+template <class Vector>
+void transform_two_stages(float* x, std::size_t size, std::size_t half) {
+  for (std::size_t begin = 0; begin < size; begin += 4 * half)
+    for (float* at = x + begin; at < x + begin + half; at += sizeof(Vector) / 4) {
+      const Vector a = load_as<Vector>(at), b = load_as<Vector>(at + half), c = load_as<Vector>(at + 2 * half),
+                   d = load_as<Vector>(at + 3 * half);
+      const Vector ab = a + b, a_b = a - b, cd = c + d, c_d = c - d;
+      store(at, ab + cd);
+      store(at + half, a_b + c_d);
+      store(at + 2 * half, ab - cd);
+      store(at + 3 * half, a_b - c_d);
+    }
+}
+
+/// One block of 2^n times the Hadamard matrix of +-1: n stages of sums and differences.
 inline void hadamard_transform(float* x, std::size_t size) {
-  for (std::size_t half = 1; half < size; half *= 2)
-    half < transform_lanes ? transform_stage<float>(x, size, half) : transform_stage<transform_vector>(x, size, half);
+  std::size_t half = 1;
+  for (; 4 * half <= size; half *= 4)
+    half < 4 ? transform_two_stages<float>(x, size, half) : transform_two_stages<transform_vector>(x, size, half);
+  if (half < size) half < 4 ? transform_stage<float>(x, size, half) : transform_stage<transform_vector>(x, size, half);
+}
+
+/// 2^(-n/2), which makes the matrix of 2^n orthonormal.
+inline float hadamard_scale(std::size_t size) {
   const int n = std::countr_zero(size);
   float scale = n % 2 == 0 ? 1.0f : 0x1.6a09e6p-1f;  // sqrt(1/2)
   for (int i = 0; i < n / 2; ++i) scale *= 0.5f;
-  for (std::size_t i = 0; i < size; ++i) x[i] *= scale;
+  return scale;
 }
 
 /// The power of two in which n inputs are transformed.
@@ -61,15 +85,16 @@ constexpr std::size_t hadamard_block(std::size_t n) {
   return greater(divides, least);
 }
 
-/// +-1 by the top bits of splitmix64.
-inline std::vector<float> random_signs(std::size_t count, std::uint64_t seed) {
-  std::vector<float> signs(count);
+/// The diagonal of D times the scale of H, for the inputs of whole blocks: +-1 by the top bits of splitmix64.
+inline std::vector<float> scaled_signs(std::size_t inputs, std::uint64_t seed, std::size_t block) {
+  const float scale = hadamard_scale(block);
+  std::vector<float> signs(inputs / block * block);
   for (float& sign : signs) {
     seed += 0x9e3779b97f4a7c15u;
     std::uint64_t z = seed;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    sign = ((z ^ (z >> 31)) >> 63) != 0 ? -1.0f : 1.0f;
+    sign = ((z ^ (z >> 31)) >> 63) != 0 ? -scale : scale;
   }
   return signs;
 }
@@ -97,18 +122,17 @@ class hadamard_rotation {
   /// Errors: range_error when block is not a power of two.
   template <class Tu = tu_tag>
   explicit hadamard_rotation(std::size_t inputs, std::uint64_t seed = 1, std::size_t block = 0, Tu = {})
-      : block_(block == 0 ? detail::hadamard_block(inputs) : block),
-        seed_(seed),
-        signs_(detail::random_signs(inputs, seed)) {
+      : inputs_(inputs), block_(block == 0 ? detail::hadamard_block(inputs) : block), seed_(seed) {
     if (!std::has_single_bit(block_))
       detail::fail<range_error>({"hadamard_rotation: a block of ", block, " is not a power of two"});
+    signs_ = detail::scaled_signs(inputs, seed, block_);
   }
 
-  std::size_t inputs() const { return signs_.size(); }
+  std::size_t inputs() const { return inputs_; }
   std::size_t block() const { return block_; }
   std::uint64_t seed() const { return seed_; }
   /// Inputs that take part: whole blocks.
-  std::size_t rotated() const { return inputs() / block_ * block_; }
+  std::size_t rotated() const { return signs_.size(); }
 
   /// out = x D H, row by row.
   /// @param x    [M x K] float, half or bfloat16: activations or weights
@@ -142,21 +166,24 @@ class hadamard_rotation {
     if (view.cols() != inputs() || out.cols() != inputs() || out.rows() != view.rows())
       detail::fail<shape_error>({what, ": x is ", view.rows(), "x", view.cols(), " and out ", out.rows(), "x",
                                  out.cols(), ", but the rotation is of ", inputs(), " inputs"});
+    const std::size_t last = rotated();
     detail::for_each_part(view.rows(), ex, [&](std::size_t, std::size_t begin, std::size_t end) {
       for (std::size_t m = begin; m < end; ++m) {
         float* const row = out.row(m);
-        const std::size_t last = rotated();
-        for (std::size_t k = 0; k < inputs(); ++k)
-          row[k] = static_cast<float>(view(m, k)) * (Undo || k >= last ? 1.0f : signs_[k]);
+        const auto* const in = view.row(m);
+        const float* const signs = signs_.data();
+        for (std::size_t k = 0; k < last; ++k)
+          row[k] = Undo ? static_cast<float>(in[k]) : static_cast<float>(in[k]) * signs[k];
+        for (std::size_t k = last; k < inputs_; ++k) row[k] = static_cast<float>(in[k]);
         for (std::size_t k = 0; k < last; k += block_) detail::hadamard_transform(row + k, block_);
-        for (std::size_t k = 0; Undo && k < last; ++k) row[k] *= signs_[k];
+        for (std::size_t k = 0; Undo && k < last; ++k) row[k] *= signs[k];
       }
     });
   }
 
-  std::size_t block_ = 1;
+  std::size_t inputs_ = 0, block_ = 1;
   std::uint64_t seed_ = 1;
-  std::vector<float> signs_;
+  std::vector<float> signs_;  // times the scale of H, [rotated()]
 };
 
 }  // namespace tern::inline v0_1

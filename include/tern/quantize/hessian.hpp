@@ -40,8 +40,8 @@ void add_second_moments(double* sums, matrix_view<const T> x, const Executor& ex
 ///
 ///     H(i,j) = sum_t x(t,i) x(t,j) / T
 ///
-/// Sums are in double: a product of two floats is exact there, so each sum rounds once a token, and 2^20 tokens leave at
-/// least 33 bits. In float the sums of long calibrations would stop growing, and a factorisation would lose the small
+/// Sums are in double: a product of two floats is exact there, so each sum rounds once a token, and 2^20 tokens leave
+/// at least 33 bits. In float the sums of long calibrations would stop growing, and a factorisation would lose the small
 /// eigenvalues that damping is to keep.
 ///
 /// Exactness: one sum for each pair of inputs, over tokens in the order they were observed: the same bits on every

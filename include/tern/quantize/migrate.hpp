@@ -104,7 +104,8 @@ input_scaling smoothquant_scaling(std::span<const float> maxima, const W& w, con
 ///         steps, or naming row and column of a NaN or infinity in w; what quantize throws.
 /// Source: J. Lin et al., "AWQ", arXiv:2306.00978.
 ///
-///     const auto found = tern::awq_scaling(w, h, [](const auto& v) { return tern::quantize_mse(v, tern::per_group(128), {.bits = 4}); });
+///     const auto int4 = [](const auto& v) { return tern::quantize_mse(v, tern::per_group(128), {.bits = 4}); };
+///     const auto found = tern::awq_scaling(w, h, int4);
 ///     const auto layer = tern::scaled_linear<tern::int4_linear>::from_float(w, bias, found.scaling);
 template <real_matrix W, class Quantize, executor Executor = serial_executor>
 awq_result awq_scaling(const W& w, const hessian& h, Quantize&& quantize, const awq_options& options = {},

@@ -3,7 +3,7 @@
 ///
 ///     std::vector<std::vector<tern::precision>> curves;
 ///     for (const auto& [w, h] : layers) curves.push_back(tern::layer_curve(tern::plane_curves(w, h, 4)));
-///     const auto chosen = tern::choose_precision(curves, 2.5 * weights_in_all);      // chosen[i] + 1 planes for layer i
+///     const auto chosen = tern::choose_precision(curves, 2.5 * weights_in_all);     // chosen[i] + 1 planes for layer i
 #pragma once
 
 #include <tern/quantize/decompose.hpp>
@@ -68,10 +68,10 @@ namespace tern::inline v0_1::inline TERN_TU {
 /// lowers the error most per bit; of equal steps that of the first curve. Points above the lower convex hull of their
 /// curve are passed over.
 ///
-/// Exactness: as long as no step had to be left out because it did not fit, no other choice of hull points with as many
-///            bits or fewer has a smaller error, since every step taken gains more per bit than every one not taken; for
-///            convex curves, that is no other choice at all. What is left of the budget in the end costs less than one
-///            step gains. (A choice that fills it to the last bit is the knapsack problem.)
+/// Exactness: as long as no step had to be left out because it did not fit, no other choice of points with as many bits
+///            or fewer has a smaller error, since every step taken gains at least as much per bit as every one not
+///            taken, and all points lie on or above their hulls. What is left of the budget in the end costs less than
+///            one step gains. (A choice that fills it to the last bit is the knapsack problem.)
 /// @param curves  for each item its points, bits ascending
 /// @param budget  in bits, for all items together
 /// @return for each item the index of its point

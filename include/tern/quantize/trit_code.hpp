@@ -124,7 +124,8 @@ namespace tern::inline v0_1::inline TERN_TU {
 /// Exactness: the same on every machine.
 /// Cost:      for each candidate some 30 passes of O(levels log n) over a slice of n weights.
 /// Errors:    range_error when planes is neither 2 nor 3, when the given code is not valid, naming row and column of a
-///            NaN or infinity or an importance that is not above 0; shape_error for importances of another number; cancelled_error when progress returned false.
+///            NaN or infinity or an importance that is not above 0; shape_error for importances of another number;
+///            cancelled_error when progress returned false.
 template <real_matrix M, executor Executor = serial_executor, progress_callback Progress = no_progress>
 quantized_trit_code quantize_trit_code(const M& w, const trit_code_options& options = {}, const Executor& ex = {},
                                        Progress progress = {}) {
