@@ -16,7 +16,7 @@ case $command in
   demo) parts=EXAMPLES targets=(digits) packages=(libeigen3-dev libcli11-dev libfmt-dev zlib1g-dev) ;;
   test)
     parts="TESTS EXAMPLES" targets=(all all_verify_interface_header_sets)
-    packages=(libeigen3-dev libcli11-dev libfmt-dev zlib1g-dev catch2)
+    packages=(libeigen3-dev libcli11-dev libfmt-dev zlib1g-dev catch2 nlohmann-json3-dev)
     ;;
   bench) parts=BENCH targets=(all) packages=(libeigen3-dev libbenchmark-dev) ;;
   *) usage ;;

@@ -52,10 +52,23 @@ FetchContent_Declare(fmt SYSTEM
   GIT_REPOSITORY https://github.com/fmtlib/fmt.git
   GIT_TAG e69e5f977d458f2650bb346dadf2ad30c5320281 # 10.2.1
   FIND_PACKAGE_ARGS 9)
+FetchContent_Declare(nlohmann_json SYSTEM
+  GIT_REPOSITORY https://github.com/nlohmann/json.git
+  GIT_TAG 9cca280a4d0ccf0c08f47a99aa71d1b0e52f8d03 # 3.11.3
+  SOURCE_SUBDIR headers-only # a target of its CMake file could not be exported with tern's
+  FIND_PACKAGE_ARGS 3.9 CONFIG)
 
-# Here and not where it is used: tern_eigen, which this directory defines, must see it.
+# Here and not where they are used: tern_eigen and tern_safetensors, which this directory defines, must see them.
 FetchContent_MakeAvailable(Eigen3)
 if(NOT TARGET Eigen3::Eigen)
   add_library(Eigen3::Eigen INTERFACE IMPORTED)
   target_include_directories(Eigen3::Eigen INTERFACE "${eigen3_SOURCE_DIR}")
+endif()
+if(TERN_BUILD_TESTS)
+  FetchContent_MakeAvailable(nlohmann_json)
+  if(NOT TARGET nlohmann_json::nlohmann_json)
+    add_library(nlohmann_json::nlohmann_json INTERFACE IMPORTED)
+    target_include_directories(nlohmann_json::nlohmann_json INTERFACE "${nlohmann_json_SOURCE_DIR}/include")
+  endif()
+  set_target_properties(tern_safetensors PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
 endif()

@@ -38,15 +38,15 @@ int main() try {
   const auto layer = tern::bit_linear::from_float(gaussian(outputs, inputs, 1));
   const tern::matrix<float> x = gaussian(tokens, inputs, 2);
 
-  // To the device: the packed bytes as they are, and memory for everything that a call writes.
+  // To the device: the layer, its packed bytes as they are; and memory for everything that a call writes.
   cudaStream_t stream = nullptr;
   check(cudaStreamCreate(&stream), "cudaStreamCreate");
-  const tern::cuda::device_matrix w(layer.weights(), stream);
+  const tern::cuda::linear on_device(layer, stream);
   const tern::cuda::device_bytes on_x(tokens * inputs * sizeof(float)), on_y(tokens * outputs * sizeof(float));
-  const tern::cuda::device_activations codes(tokens, inputs);
+  const tern::cuda::device_bytes workspace(on_device.workspace_bytes(tokens));
   check(cudaMemcpyAsync(on_x.data(), x.data(), on_x.size(), cudaMemcpyHostToDevice, stream), "cudaMemcpyAsync");
 
-  // The layer: quantise, multiply. Nothing here allocates or waits, so it can be captured.
+  // The layer: nothing here allocates or waits, so it can be captured.
   const tern::matrix_view<const float> x_view(on_x.as<float>(), tokens, inputs);
   const tern::matrix_view<float> y_view(on_y.as<float>(), tokens, outputs);
   const tern::cuda::launch how{stream, true};  // each kernel starts while the one before it ends
@@ -54,10 +54,7 @@ int main() try {
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t runnable = nullptr;
   check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), "cudaStreamBeginCapture");
-  for (int i = 0; i < calls; ++i) {
-    tern::cuda::quantize_activations(x_view, codes, how);
-    tern::cuda::matmul(codes, w, y_view, {}, how);
-  }
+  for (int i = 0; i < calls; ++i) on_device(x_view, y_view, workspace, how);
   check(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
   check(cudaGraphInstantiate(&runnable, graph, 0), "cudaGraphInstantiate");
 

@@ -73,19 +73,29 @@ void int8_product(Isa isa, matrix_view<const T> x, const packed_view<i8>& w, std
   tern::matmul(isa, tern::quantize_activations(isa, x, workspace, ex), w, y, bias, ex);
 }
 
-/// What llm_int8_linear computes, on one instruction set.
-template <isa_tag Isa, real_element T, real_element Out, executor Executor>
-void llm_int8_product(Isa isa, matrix_view<const T> x, const packed_view<i8>& w, std::span<const float> bias,
-                      float threshold, matrix_view<Out> y, const Executor& ex) {
-  if (x.cols() != w.cols())
-    fail<shape_error>(
-        {"llm_int8_linear: x is ", x.rows(), "x", x.cols(), " but the layer takes ", w.cols(), " inputs"});
-  if (y.rows() != x.rows() || y.cols() != w.rows())
-    fail<shape_error>({"llm_int8_linear: y is ", y.rows(), "x", y.cols(), " but x W^T is ", x.rows(), "x", w.rows()});
-  const std::vector<std::size_t> columns = tern::outlier_columns(x, threshold);
-  if (columns.empty()) return int8_product(isa, x, w, bias, y, ex);
+/// Bytes that split_product works in.
+inline std::size_t split_bytes(std::size_t tokens, std::size_t inputs, std::size_t outliers, std::size_t outputs) {
+  const auto floats = [&](std::size_t cols) {
+    return round_up(checked_product(checked_product(tokens, cols), sizeof(float)), storage_alignment);
+  };
+  const std::size_t sums = checked_sum(floats(outputs), floats(outputs));
+  return checked_sum(checked_sum(checked_sum(floats(inputs), floats(outliers)), sums),
+                     activations_view::storage_bytes(tokens, inputs));
+}
 
-  matrix<float> rest(x.rows(), x.cols()), outliers(x.rows(), columns.size());
+/// The products with some columns of x in float, by their gathered weights, and all others in int8.
+/// @param workspace  split_bytes() bytes or more, aligned to 64
+template <isa_tag Isa, real_element T, real_element Out, executor Executor>
+void split_product(Isa isa, matrix_view<const T> x, const packed_view<i8>& w, std::span<const std::size_t> columns,
+                   const packed_view<i8>& of_columns, std::span<const float> bias, matrix_view<Out> y,
+                   std::span<std::byte> workspace, const Executor& ex) {
+  const auto take = [&](std::size_t cols) {
+    const matrix_view<float> taken(reinterpret_cast<float*>(workspace.data()), x.rows(), cols);
+    workspace = workspace.subspan(round_up(x.rows() * cols * sizeof(float), storage_alignment));
+    return taken;
+  };
+  const matrix_view<float> rest = take(x.cols()), outliers = take(columns.size()), sum = take(w.rows()),
+                           outlier_sum = take(w.rows());
   for (std::size_t m = 0; m < x.rows(); ++m) {
     for (std::size_t k = 0; k < x.cols(); ++k) rest(m, k) = static_cast<float>(x(m, k));
     for (std::size_t j = 0; j < columns.size(); ++j) {
@@ -93,12 +103,41 @@ void llm_int8_product(Isa isa, matrix_view<const T> x, const packed_view<i8>& w,
       rest(m, columns[j]) = 0.0f;
     }
   }
-  matrix<float> sum(x.rows(), w.rows()), outlier_sum(x.rows(), w.rows());
-  int8_product(isa, std::as_const(rest).view(), w, bias, sum, ex);
-  aligned_bytes storage;
-  tern::matmul(isa, outliers, gather_columns(w, columns, storage, ex), outlier_sum, {}, ex);
+  tern::matmul(isa, tern::quantize_activations(isa, rest, workspace, ex), w, sum, bias, ex);
+  tern::matmul(isa, outliers, of_columns, outlier_sum, {}, ex);
   for (std::size_t m = 0; m < x.rows(); ++m)
     for (std::size_t n = 0; n < w.rows(); ++n) y(m, n) = static_cast<Out>(sum(m, n) + outlier_sum(m, n));
+}
+
+/// Errors: shape_error.
+template <real_element T, real_element Out>
+void check_split_shapes(const char* what, matrix_view<const T> x, const packed_view<i8>& w, matrix_view<Out> y) {
+  if (x.cols() != w.cols())
+    fail<shape_error>({what, ": x is ", x.rows(), "x", x.cols(), " but the layer takes ", w.cols(), " inputs"});
+  if (y.rows() != x.rows() || y.cols() != w.rows())
+    fail<shape_error>({what, ": y is ", y.rows(), "x", y.cols(), " but x W^T is ", x.rows(), "x", w.rows()});
+}
+
+/// Errors: shape_error when the bias has another size; range_error on weights in groups or with zero points.
+inline void check_split_weights(const char* what, const int8_matrix& weights, std::span<const float> bias) {
+  if (!bias.empty() && bias.size() != weights.rows())
+    fail<shape_error>({what, ": ", bias.size(), " biases for ", weights.rows(), " outputs"});
+  const packed_format& format = weights.format();
+  if (format.granularity.kind == granularity::sharing::group)
+    fail<range_error>({what, ": weights have a scale per tensor or channel, not one for every ",
+                       format.granularity.group, " inputs"});
+  if (format.has_zeros) fail<range_error>({what, ": weights have no zero points"});
+}
+
+/// What llm_int8_linear computes, on one instruction set.
+template <isa_tag Isa, real_element T, real_element Out, executor Executor>
+void llm_int8_product(Isa isa, matrix_view<const T> x, const packed_view<i8>& w, std::span<const float> bias,
+                      float threshold, matrix_view<Out> y, const Executor& ex) {
+  check_split_shapes("llm_int8_linear", x, w, y);
+  const std::vector<std::size_t> columns = tern::outlier_columns(x, threshold);
+  if (columns.empty()) return int8_product(isa, x, w, bias, y, ex);
+  aligned_bytes storage, workspace(split_bytes(x.rows(), x.cols(), columns.size(), w.rows()));
+  split_product(isa, x, w, columns, gather_columns(w, columns, storage, ex), bias, y, workspace, ex);
 }
 
 }  // namespace tern::inline v0_1::detail::inline TERN_TU
@@ -124,7 +163,7 @@ struct llm_int8_options {
 /// the outlier elements before it takes a token's maximum; without the whole columns the scale is never larger.)
 ///
 /// A token's output depends on its neighbours, through O and nothing else: a batch is one computation, and tokens
-/// computed one by one may differ from it.
+/// computed one by one may differ from it. llm_int8_static_linear.hpp has the layer whose columns calibration fixed.
 ///
 /// Exactness: bit-identical on every instruction set and for every executor.
 /// Cost:      int8_linear's, plus M N |O| float operations and a pass over the weights of O. Allocates in every call:
@@ -146,13 +185,7 @@ class llm_int8_linear {
   TERN_INLINE explicit llm_int8_linear(int8_matrix weights, std::vector<float> bias = {},
                                        const llm_int8_options& options = {})
       : weights_(std::move(weights)), bias_(std::move(bias)), threshold_(options.threshold) {
-    if (!bias_.empty() && bias_.size() != weights_.rows())
-      detail::fail<shape_error>({"llm_int8_linear: ", bias_.size(), " biases for ", weights_.rows(), " outputs"});
-    const packed_format& format = weights_.format();
-    if (format.granularity.kind == granularity::sharing::group)
-      detail::fail<range_error>({"llm_int8_linear: weights have a scale per tensor or channel, not one for every ",
-                                 format.granularity.group, " inputs"});
-    if (format.has_zeros) detail::fail<range_error>({"llm_int8_linear: weights have no zero points"});
+    detail::check_split_weights("llm_int8_linear", weights_, bias_);
     if (!(threshold_ >= 0)) detail::fail<range_error>({"llm_int8_linear: the threshold ", threshold_, " is not >= 0"});
   }
 

@@ -19,7 +19,8 @@
 ///
 /// Included by the user: tern/eigen.hpp, after which Eigen matrices work everywhere; tern/thread_pool.hpp and tern/tbb.hpp,
 /// executors over Eigen's thread pool and oneTBB; tern/quantize/compat.hpp, other projects' quantizers bit for bit;
-/// tern/quantize/synthetic.hpp, weights to test with; tern/io/mapped_file.hpp, which needs POSIX.
+/// tern/quantize/synthetic.hpp, weights to test with; tern/io/mapped_file.hpp, which needs POSIX;
+/// tern/io/safetensors_writer.hpp, and tern/io/safetensors.hpp, which needs nlohmann/json: the format of models.
 #pragma once
 
 #include <tern/io/blob.hpp>

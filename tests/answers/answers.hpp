@@ -251,6 +251,7 @@ void numbers(sink& out);
 void weights(sink& out);
 void ternary(sink& out);
 void decompositions(sink& out);
+void activation_aware(sink& out);
 void activations(sink& out);
 void calibration(sink& out);
 void compat(sink& out);

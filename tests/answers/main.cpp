@@ -117,9 +117,9 @@ int main(int argc, char** argv) {
 
   answers::sink out(threads, batch, trace);
   for (const auto theme :
-       {answers::numbers, answers::weights, answers::ternary, answers::decompositions, answers::activations,
-        answers::calibration, answers::compat, answers::codec_i2, answers::codec_b3, answers::codec_n4,
-        answers::codec_n6, answers::codec_b3x2, answers::codec_b3x3, answers::codec_i8})
+       {answers::numbers, answers::weights, answers::ternary, answers::decompositions, answers::activation_aware,
+        answers::activations, answers::calibration, answers::compat, answers::codec_i2, answers::codec_b3,
+        answers::codec_n4, answers::codec_n6, answers::codec_b3x2, answers::codec_b3x3, answers::codec_i8})
     theme(out);
   const std::vector<line> table = table_of(out);
   for (const line& l : table) std::printf("%s\n", l.text().c_str());

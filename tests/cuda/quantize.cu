@@ -87,6 +87,26 @@ TEST_CASE("cuda quantizer rounds ties to even and treats tiny rows as zero", "[c
   CHECK(quantizer_agrees<float>({}, 3, 0));
 }
 
+// Quotients are not divisions there: what lies beside a half must fall to its own side.
+TEST_CASE("cuda quantizer beside ties", "[cuda]") {
+  tern_test::require_device();
+  std::mt19937 random(3);
+  constexpr std::size_t rows = 500, of_tie = 9, inputs = 1 + 127 * of_tie;
+  std::vector<float> values;
+  for (std::size_t row = 0; row < rows; ++row) {
+    // Exponents from those that are divided to those that are not, and back.
+    const int exponent = static_cast<int>(row % 161) - 80;
+    const float am = std::ldexp(1 + static_cast<float>(random() % 8388608) * 0x1p-23f, exponent), scale = am / 127.0f;
+    values.push_back(row % 2 == 0 ? am : -am);
+    for (int k = 0; k < 127; ++k) {
+      auto x = static_cast<float>((k + 0.5) * static_cast<double>(scale));
+      for (std::size_t i = 0; i < of_tie / 2; ++i) x = std::nextafter(x, 0.0f);
+      for (std::size_t i = 0; i < of_tie; ++i, x = std::nextafter(x, am)) values.push_back(k % 2 == 0 ? x : -x);
+    }
+  }
+  CHECK(quantizer_agrees<float>(values, rows, inputs));
+}
+
 TEST_CASE("cuda quantizer takes every half", "[cuda]") {
   tern_test::require_device();
   std::vector<float> values;
@@ -95,4 +115,73 @@ TEST_CASE("cuda quantizer takes every half", "[cuda]") {
     if (std::isfinite(value)) values.push_back(value);
   }
   CHECK(quantizer_agrees<tern::half>(values, values.size() / 64, 64));
+}
+
+namespace {
+
+/// Every bit pattern of a 16-bit type, NaN and infinity included, shuffled: most rows hold one that is not finite.
+template <class T>
+std::vector<float> every_value(std::size_t repeated, unsigned seed) {
+  std::vector<float> values;
+  for (std::size_t i = 0; i < repeated; ++i)
+    for (std::uint32_t bits = 0; bits < 65536; ++bits) {
+      T value;
+      value.bits = static_cast<std::uint16_t>(bits);
+      values.push_back(static_cast<float>(value));
+    }
+  std::shuffle(values.begin(), values.end(), std::mt19937(seed));
+  return values;
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("cuda quantizer on every value of 16 bits", "[cuda]", tern::half, tern::bfloat16) {
+  tern_test::require_device();
+  const std::vector<float> values = every_value<TestType>(2, 3);
+  // Rows of 8, of which most are finite, and of 1024, of which none is.
+  CHECK(quantizer_agrees<TestType>(values, values.size() / 8, 8));
+  CHECK(quantizer_agrees<TestType>(values, values.size() / 1024, 1024));
+  // Finite ones alone, in the order of their bits: subnormal rows, tiny rows, rows around the largest.
+  std::vector<float> finite;
+  for (std::uint32_t bits = 0; bits < 65536; ++bits) {
+    TestType value;
+    value.bits = static_cast<std::uint16_t>(bits);
+    if (std::isfinite(static_cast<float>(value))) finite.push_back(static_cast<float>(value));
+  }
+  CHECK(quantizer_agrees<TestType>(finite, finite.size() / 32, 32));
+  // Scale 1, and every code and every tie between two.
+  std::vector<float> ties;
+  for (int i = -254; i <= 254; ++i) ties.push_back(static_cast<float>(i) * 0.5f);
+  CHECK(quantizer_agrees<TestType>(ties, 1, ties.size()));
+}
+
+TEMPLATE_TEST_CASE("cuda quantizer on one value that is not finite", "[cuda]", float, tern::half, tern::bfloat16) {
+  tern_test::require_device();
+  std::mt19937 random(4);
+  std::normal_distribution<float> normal;
+  // Wherever in the row it stands, and in no other row.
+  for (const std::size_t inputs : {5, 640, 4099}) {
+    std::vector<float> values(8 * inputs);
+    for (float& value : values) value = normal(random);
+    values[0] = INFINITY;
+    values[3 * inputs - 1] = -INFINITY;
+    values[4 * inputs + inputs / 2] = NAN;
+    values[6 * inputs] = -NAN;
+    CAPTURE(inputs);
+    CHECK(quantizer_agrees<TestType>(values, 8, inputs));
+  }
+}
+
+TEST_CASE("cuda quantizer refuses what does not fit", "[cuda]") {
+  tern_test::require_device();
+  const tern::cuda::device_bytes x(4 * 64 * sizeof(float));
+  const tern::cuda::device_activations q(4, 64), with_zeros(4, 64, true);
+  const auto view = [&](std::size_t rows, std::size_t cols) {
+    return tern::matrix_view<const float>(x.as<float>(), rows, cols);
+  };
+  CHECK_THROWS_AS(tern::cuda::quantize_activations(view(3, 64), q), tern::shape_error);
+  CHECK_THROWS_WITH(tern::cuda::quantize_activations(view(4, 63), q),
+                    tern_test::contains("x is 4x63 but its codes are 4x64"));
+  CHECK_THROWS_WITH(tern::cuda::quantize_activations(view(4, 64), with_zeros), tern_test::contains("with zero points"));
+  tern_test::check(cudaDeviceSynchronize());
 }

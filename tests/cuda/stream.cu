@@ -15,13 +15,18 @@ struct chain {
       host.push_back(tern_test::draw_weights<tern::i2>(width, width, 1, tern::per_group(128), tern::scale_type::float32,
                                                        false, false, {}, random));
     for (const auto& w : host) weights.emplace_back(w);
-    x.resize(tokens * width);
-    std::normal_distribution<float> normal;
-    for (float& value : x) value = normal(random);
-    on_x = tern_test::to_device(x);
+    on_x = tern::cuda::device_bytes(tokens * width * sizeof(float));
+    draw_x();
     middle = tern::cuda::device_bytes(tokens * width * sizeof(float));
     y = tern::cuda::device_bytes(tokens * width * sizeof(float));
     codes = tern::cuda::device_activations(tokens, width);
+  }
+
+  void draw_x() {
+    std::normal_distribution<float> normal;
+    x.resize(tokens * width);
+    for (float& value : x) value = normal(random);
+    tern_test::check(cudaMemcpy(on_x.data(), x.data(), on_x.size(), cudaMemcpyHostToDevice));
   }
 
   void run(const tern::cuda::launch& how) {
@@ -71,7 +76,7 @@ TEST_CASE("cuda chains give the same bits on every repetition", "[cuda]") {
   tern_test::require_device();
   cudaStream_t stream = nullptr;
   tern_test::check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-  for (const std::size_t tokens : {1, 5, 16, 40}) {
+  for (const std::size_t tokens : {1, 5, 16, 40, 128}) {
     chain c(tokens, static_cast<unsigned>(tokens));
     const std::vector<std::byte> expected = c.expected();
     for (const bool overlap : {false, true})
@@ -86,14 +91,13 @@ TEST_CASE("cuda chains give the same bits on every repetition", "[cuda]") {
   tern_test::check(cudaStreamDestroy(stream));
 }
 
-TEST_CASE("cuda chains under a graph", "[cuda]") {
+TEST_CASE("cuda chains under a graph with new x for each replay", "[cuda]") {
   tern_test::require_device();
   cudaStream_t stream = nullptr;
   tern_test::check(cudaStreamCreate(&stream));
   for (const std::size_t tokens : {1, 8, 33})
     for (const bool overlap : {false, true}) {
       chain c(tokens, static_cast<unsigned>(tokens) + 100);
-      const std::vector<std::byte> expected = c.expected();
       cudaGraph_t graph = nullptr;
       tern_test::check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));  // refuses what would synchronise
       for (int i = 0; i < 3; ++i) c.run({stream, overlap});
@@ -101,11 +105,12 @@ TEST_CASE("cuda chains under a graph", "[cuda]") {
       cudaGraphExec_t runnable = nullptr;
       tern_test::check(cudaGraphInstantiate(&runnable, graph, 0));
       for (int repetition = 0; repetition < 20; ++repetition) {
+        c.draw_x();
         c.poison();
         tern_test::check(cudaGraphLaunch(runnable, stream));
         tern_test::check(cudaStreamSynchronize(stream));
         CAPTURE(tokens, overlap, repetition);
-        REQUIRE(tern_test::to_host(c.y) == expected);
+        REQUIRE(tern_test::to_host(c.y) == c.expected());
       }
       tern_test::check(cudaGraphExecDestroy(runnable));
       tern_test::check(cudaGraphDestroy(graph));
@@ -113,22 +118,83 @@ TEST_CASE("cuda chains under a graph", "[cuda]") {
   tern_test::check(cudaStreamDestroy(stream));
 }
 
-TEST_CASE("cuda from several host threads and on every device", "[cuda]") {
+TEST_CASE("cuda chains on two streams at once", "[cuda]") {
+  tern_test::require_device();
+  cudaStream_t streams[2] = {};
+  for (cudaStream_t& stream : streams) tern_test::check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  for (const std::size_t tokens : {1, 8, 64, 200}) {
+    chain chains[2] = {chain(tokens, 1), chain(tokens + 1, 2)};
+    const std::vector<std::byte> expected[2] = {chains[0].expected(), chains[1].expected()};
+    for (int repetition = 0; repetition < 20; ++repetition) {
+      for (chain& c : chains) c.poison();
+      for (int i = 0; i < 4; ++i)
+        for (int s = 0; s < 2; ++s) chains[s].run({streams[s], repetition % 2 == 0});
+      for (const cudaStream_t stream : streams) tern_test::check(cudaStreamSynchronize(stream));
+      CAPTURE(tokens, repetition);
+      for (int s = 0; s < 2; ++s) REQUIRE(tern_test::to_host(chains[s].y) == expected[s]);
+    }
+  }
+  for (const cudaStream_t stream : streams) tern_test::check(cudaStreamDestroy(stream));
+}
+
+namespace {
+
+/// Chains in as many host threads as there are counts of tokens, thread i on device i % devices. @return which agreed
+std::vector<int> chains_in_threads(const std::vector<std::size_t>& tokens, int devices) {
+  std::vector<std::thread> threads;
+  std::vector<int> agreed(tokens.size());
+  for (std::size_t i = 0; i < tokens.size(); ++i)
+    threads.emplace_back([&agreed, &tokens, i, devices] {
+      tern_test::check(cudaSetDevice(static_cast<int>(i) % devices));
+      cudaStream_t stream = nullptr;
+      tern_test::check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+      chain c(tokens[i], static_cast<unsigned>(i));
+      const std::vector<std::byte> expected = c.expected();
+      agreed[i] = 1;
+      for (int repetition = 0; repetition < 20; ++repetition) {
+        c.run({stream, true});
+        tern_test::check(cudaStreamSynchronize(stream));
+        if (tern_test::to_host(c.y) != expected) agreed[i] = 0;
+      }
+      tern_test::check(cudaStreamDestroy(stream));
+    });
+  for (std::thread& thread : threads) thread.join();
+  return agreed;
+}
+
+}  // namespace
+
+TEST_CASE("cuda from several host threads on one device", "[cuda]") {
+  tern_test::require_device();
+  for (const int each : chains_in_threads({1, 4, 7, 40}, 1)) CHECK(each == 1);
+}
+
+TEST_CASE("cuda from a host thread for each device", "[cuda][devices]") {
   tern_test::require_device();
   int devices = 0;
   tern_test::check(cudaGetDeviceCount(&devices));
+  if (devices == 1) tern_test::skip("no second cuda_device");
+  std::vector<std::size_t> tokens;
+  for (const std::size_t m : {1, 8, 40, 300})
+    for (int i = 0; i < devices; ++i) tokens.push_back(m);
+  for (const int each : chains_in_threads(tokens, devices)) CHECK(each == 1);
+
+  // How much shared memory a kernel may have is an attribute on each device: all kernels on all devices.
   std::vector<std::thread> threads;
-  std::vector<int> agreed(static_cast<std::size_t>(4 * devices));
-  for (std::size_t i = 0; i < agreed.size(); ++i)
-    threads.emplace_back([&agreed, i, devices] {
-      tern_test::check(cudaSetDevice(static_cast<int>(i) % devices));
-      cudaStream_t stream = nullptr;
-      tern_test::check(cudaStreamCreate(&stream));
-      chain c(1 + 3 * i, static_cast<unsigned>(i));
-      c.run({stream, true});
-      tern_test::check(cudaStreamSynchronize(stream));
-      agreed[i] = tern_test::to_host(c.y) == c.expected();
-      tern_test::check(cudaStreamDestroy(stream));
+  std::vector<int> agreed(static_cast<std::size_t>(devices));
+  for (int device = 0; device < devices; ++device)
+    threads.emplace_back([&agreed, device] {
+      tern_test::check(cudaSetDevice(device));
+      std::mt19937 random(static_cast<unsigned>(device));
+      int of_device = 1;
+      for (const std::size_t m : {1, 2, 8, 16, 32, 64, 128, 300})
+        for (const tern::granularity& granularity : {tern::per_channel, tern::per_group(128)}) {
+          const auto x = tern_test::draw_activations(m, 256, false, random);
+          const auto w = tern_test::draw_weights<tern::i2>(6912, 256, 1, granularity, tern::scale_type::float32, false,
+                                                           false, {}, random);
+          of_device &= tern_test::product_agrees<float>(x, w, {});
+        }
+      agreed[static_cast<std::size_t>(device)] = of_device;
     });
   for (std::thread& thread : threads) thread.join();
   for (const int each : agreed) CHECK(each == 1);

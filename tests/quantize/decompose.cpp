@@ -438,3 +438,58 @@ TEST_CASE("decompose: what else is refused", "[quantize]") {
   const std::vector<float> h(19, 1.0f);
   CHECK_THROWS_AS(tern::decompose(w, tern::ternary_optimum{h}), tern::shape_error);
 }
+
+TEST_CASE("decompose: importances count like repetitions of an input", "[quantize]") {
+  // h copies of input k, all alike, are one input of importance h; sums of whole numbers do not round.
+  const auto method = GENERATE(tern::decompose_method::alternating, tern::decompose_method::balanced);
+  const std::size_t planes = GENERATE(as<std::size_t>(), 1, 2, 3);
+  std::mt19937 random(3);
+  tern::matrix<float> w(4, 60);
+  for (std::size_t i = 0; i < 240; ++i) w.data()[i] = static_cast<float>(static_cast<int>(random() % 2001) - 1000);
+  std::vector<float> h;
+  std::vector<std::size_t> copies;
+  for (std::size_t k = 0; k < 60; ++k) {
+    h.push_back(static_cast<float>(1 + random() % 4));
+    copies.insert(copies.end(), static_cast<std::size_t>(h.back()), k);
+  }
+  tern::matrix<float> repeated(4, copies.size());
+  for (std::size_t n = 0; n < 4; ++n)
+    for (std::size_t k = 0; k < copies.size(); ++k) repeated(n, k) = w(n, copies[k]);
+  // From greedy starts, which do not know of importances, both would begin elsewhere.
+  const tern::decompose_options o{.planes = planes, .method = method, .start = tern::decompose_start::balanced};
+  auto weighted = o;
+  weighted.importance = h;
+  const auto q = tern::decompose(w, weighted), plain = tern::decompose(repeated, o);
+  for (std::size_t p = 0; p < planes; ++p)
+    for (std::size_t n = 0; n < 4; ++n) {
+      CHECK(q.scale(p, n, 0) == Approx(plain.scale(p, n, 0)).epsilon(1e-6));
+      std::size_t wrong = 0;
+      for (std::size_t k = 0; k < copies.size(); ++k) wrong += q.code_row(p, n)[copies[k]] != plain.code_row(p, n)[k];
+      CHECK(wrong == 0);
+    }
+}
+
+TEST_CASE("decompose: importances are checked and lower the error that they weigh", "[quantize]") {
+  const auto w = tern::synthetic_weights(8, 256, tern::weight_distribution::gauss, 4);
+  std::vector<float> h(256, 1.0f);
+  for (std::size_t k = 0; k < 256; k += 16) h[k] = 100;
+  tern::decompose_options o{.planes = 2, .method = tern::decompose_method::alternating};
+  const auto weighted_error = [&](const tern::quantized_matrix& q) {
+    const auto w_hat = tern::dequantize(q);
+    double sum = 0;
+    for (std::size_t n = 0; n < 8; ++n)
+      for (std::size_t k = 0; k < 256; ++k)
+        sum += static_cast<double>(h[k]) * std::pow(static_cast<double>(w(n, k) - w_hat(n, k)), 2);
+    return sum;
+  };
+  const double plain = weighted_error(tern::decompose(w, o));
+  o.importance = h;
+  CHECK(weighted_error(tern::decompose(w, o)) < 0.9 * plain);
+  o.method = tern::decompose_method::greedy;
+  CHECK_THROWS_AS(tern::decompose(w, o), tern::range_error);
+  o.method = tern::decompose_method::alternating;
+  h[3] = 0;
+  CHECK_THROWS_WITH(tern::decompose(w, o), tern_test::contains("importance of input 3"));
+  o.importance = std::span<const float>(h).first(255);
+  CHECK_THROWS_AS(tern::decompose(w, o), tern::shape_error);
+}

@@ -153,3 +153,27 @@ TEST_CASE("trit code: the same bits on every machine", "[quantize]") {
     }
   CHECK(fnv == 0x04af22c5dd554d0fu);
 }
+
+TEST_CASE("trit code: importances lower the error that they weigh", "[quantize]") {
+  const auto w = tern::synthetic_weights(8, 256, weight_distribution::gauss, 4);
+  std::vector<float> h(256, 1.0f);
+  for (std::size_t k = 0; k < 256; k += 16) h[k] = 100;
+  const auto weighted_error = [&](const tern::quantized_matrix& q) {
+    const auto w_hat = tern::dequantize(q);
+    double sum = 0;
+    for (std::size_t n = 0; n < 8; ++n)
+      for (std::size_t k = 0; k < 256; ++k)
+        sum += static_cast<double>(h[k]) * std::pow(static_cast<double>(w(n, k) - w_hat(n, k)), 2);
+    return sum;
+  };
+  const auto plain = tern::quantize_trit_code(w, {.code = {{3, 2}}});
+  const auto weighted = tern::quantize_trit_code(w, {.code = {{3, 2}}, .importance = h});
+  CHECK(weighted_error(weighted) < 0.95 * weighted_error(plain));
+  // Equal importances, whatever they are, change nothing.
+  const std::vector<float> same(256, 4.0f);
+  const auto scaled = tern::quantize_trit_code(w, {.code = {{3, 2}}, .importance = same});
+  CHECK(scaled.codes == plain.codes);
+  CHECK(scaled.scales == plain.scales);
+  h[255] = std::numeric_limits<float>::infinity();
+  CHECK_THROWS_AS(tern::quantize_trit_code(w, {.importance = h}), tern::range_error);
+}

@@ -30,6 +30,7 @@ inline bool waits_for_predecessor(const void* kernel) {
 
 struct grid {
   std::size_t x, y = 1;
+  std::size_t cluster = 1;  // blocks along x that run together (sm_90)
 };
 
 /// Puts kernel<<<blocks, threads, shared_bytes>>>(args) on the stream.
@@ -43,11 +44,16 @@ void launch_kernel(void (*kernel)(Args), const grid& blocks, std::size_t threads
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = shared_bytes;
   config.stream = how.stream;
-  cudaLaunchAttribute overlap{};
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
-  config.attrs = &overlap;
-  config.numAttrs = how.overlap && waits_for_predecessor(reinterpret_cast<const void*>(kernel)) ? 1 : 0;
+  cudaLaunchAttribute attributes[2] = {};
+  config.attrs = attributes;
+  if (how.overlap && waits_for_predecessor(reinterpret_cast<const void*>(kernel))) {
+    attributes[config.numAttrs].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[config.numAttrs++].val.programmaticStreamSerializationAllowed = 1;
+  }
+  if (blocks.cluster != 1) {
+    attributes[config.numAttrs].id = cudaLaunchAttributeClusterDimension;
+    attributes[config.numAttrs++].val.clusterDim = {static_cast<unsigned>(blocks.cluster), 1, 1};
+  }
   check_cuda(cudaLaunchKernelEx(&config, kernel, args), name);
 }
 

@@ -2,6 +2,7 @@
 /// Products of quantised operands on the device.
 #pragma once
 
+#include <tern/cuda/device/split.hpp>
 #include <tern/cuda/device/tile.hpp>
 #include <tern/cuda/device/wide.hpp>
 #include <tern/cuda/device_activations.hpp>
@@ -172,6 +173,86 @@ bool multiply_wide(const cuda::device::product<Codec>& a, const cuda::launch& ho
   return true;
 }
 
+/// Tens of tokens, each tile by `split` blocks of a cluster. @return as multiply_wide; false too where a block would have no stage
+template <class Shape, codec Codec>
+bool multiply_split(const cuda::device::product<Codec>& a, std::size_t split, const cuda::launch& how) {
+  namespace device = cuda::device;
+  const auto kernel = device::multiply_split<Shape, Codec>;
+  cudaFuncAttributes attributes{};
+  check_cuda(cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(kernel)), "cudaFuncGetAttributes");
+  constexpr std::size_t alignment = 1024;
+  // Sums that blocks send each other, in pieces of 16 rows x 8 tokens.
+  const std::size_t pieces = ceil_div(lesser<std::size_t>(a.tokens, Shape::tokens), 8) * Shape::panels;
+  const std::size_t sums_bytes = split * ceil_div(pieces, split) * panel_rows * 8 * sizeof(std::int32_t);
+  const std::size_t stages = ceil_div(a.blocks, Shape::blocks), of_block = ceil_div(stages, split);
+  const std::size_t reserved = attributes.sharedSizeBytes + alignment + sums_bytes, most = most_shared_memory();
+  if (attributes.sharedSizeBytes == 0 || a.runs != 1 || a.zeros != nullptr || a.x_zeros != nullptr || stages < split ||
+      reserved + 2 * Shape::stage_bytes > most)
+    return false;
+  // Half of a multiprocessor's memory, so that the next kernel's blocks can ask for their weights while these work; all of it
+  // where half would hold too few stages to cover the way from memory.
+  const std::size_t few = 4, half = (most + 1024) / 2 - 1024;
+  const std::size_t room = (reserved + lesser(of_block, few) * Shape::stage_bytes <= half ? half : most) - reserved;
+  device::split_product<Codec> of{a, {}, {}};
+  of.a.window = static_cast<unsigned>(
+      lesser<std::size_t>(device::most_split_stages, lesser(of_block, room / Shape::stage_bytes)));
+  const std::size_t plane_bytes = a.blocks * block_bytes<Codec>;
+  of.x = make_tensor_map(CU_TENSOR_MAP_DATA_TYPE_UINT8, a.x,
+                         {{a.x_stride, 1, device::stage_inputs}, {a.tokens, a.x_stride, Shape::tokens}}, true);
+  of.w = make_tensor_map(
+      CU_TENSOR_MAP_DATA_TYPE_UINT64, a.codes,
+      {{plane_bytes / 8, 8, Shape::panel_bytes / 8}, {ceil_div(a.rows, panel_rows), plane_bytes, Shape::panels}},
+      false);
+  const std::size_t shared_bytes = alignment + of.a.window * Shape::stage_bytes + sums_bytes;
+  check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  static_cast<int>(shared_bytes)),
+             "cudaFuncSetAttribute");
+  launch_kernel(kernel, {ceil_div(a.rows, Shape::rows) * split, ceil_div(a.tokens, Shape::tokens), split},
+                Shape::threads, shared_bytes, how, of, "cuda::matmul");
+  return true;
+}
+
+/// A way to multiply tens of tokens, and about how long it takes.
+template <codec Codec>
+struct split_choice {
+  bool (*multiply)(const cuda::device::product<Codec>&, std::size_t, const cuda::launch&) = nullptr;
+  std::size_t split = 1;
+  double time = 1e30;
+
+  /// By Shape in clusters of up to eight, where that is faster. The times are microseconds on an H100, fitted to 500 products of 16
+  /// to 128 tokens: a stage takes a block 0.22 us, and a multiprocessor 0.094 us for each 64 rows; sums and outputs take a multiprocessor
+  /// 0.027 us for each 64 rows and token; clusters of eight are late to start.
+  template <class Shape>
+  void consider(const cuda::device::product<Codec>& a, std::size_t processors) {
+    const std::size_t tiles = ceil_div(a.rows, Shape::rows) * ceil_div(a.tokens, Shape::tokens);
+    const std::size_t stages = ceil_div(a.blocks, Shape::blocks);
+    for (const std::size_t by : {1, 2, 4, 8}) {
+      if (by > stages) break;
+      const double strips = static_cast<double>(ceil_div(tiles * by, processors) * (Shape::panels / 4));
+      const double launch = by == 8 ? 2.3 : 1.3, stage = greater(0.22, 0.094 * strips);
+      const double about = launch + static_cast<double>(ceil_div(stages, by)) * stage + 0.027 * strips * Shape::tokens;
+      if (about < time) *this = {multiply_split<Shape, Codec>, by, about};
+    }
+  }
+};
+
+/// 17 to 128 tokens. @return false where others serve the product
+template <codec Codec>
+bool multiply_tens(const cuda::device::product<Codec>& a, const cuda::launch& how) {
+  namespace device = cuda::device;
+  if constexpr (device::stage_inputs % block_inputs<Codec> == 0) {
+    if (a.tokens <= 16 || a.tokens > 128) return false;
+    split_choice<Codec> best;
+    const std::size_t processors = multiprocessors();
+    best.template consider<device::split_shape<Codec, 1, 32>>(a, processors);
+    best.template consider<device::split_shape<Codec, 2, 32>>(a, processors);
+    best.template consider<device::split_shape<Codec, 2, 64>>(a, processors);
+    best.template consider<device::split_shape<Codec, 2, 128>>(a, processors);
+    return best.multiply != nullptr && best.multiply(a, best.split, how);
+  }
+  return false;
+}
+
 /// A shape of tiles, and about how long a product by it takes.
 template <codec Codec>
 struct wide_choice {
@@ -256,7 +337,7 @@ void matmul(const device_activations_view& x, const W& w, matrix_view<Y> y, std:
   detail::check_product(x, weights, y.rows(), y.cols(), std::same_as<Y, std::int32_t>, bias);
   if (x.rows() == 0 || w.rows() == 0) return;
   device::product<Codec> a = detail::device_product(x, weights.layout(), y, bias);
-  if (!detail::multiply_many(a, how)) detail::multiply_few(a, how);
+  if (!detail::multiply_tens(a, how) && !detail::multiply_many(a, how)) detail::multiply_few(a, how);
 }
 
 }  // namespace tern::inline v0_1::cuda::inline TERN_TU

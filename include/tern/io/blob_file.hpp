@@ -5,72 +5,20 @@
 ///     const auto same_layer = tern::load_file<tern::bit_linear>("layer.tern");
 #pragma once
 
-#include <cerrno>
 #include <cstdio>
 #include <string>
-#include <utility>  // std::exchange
-
-#if __has_include(<unistd.h>)
-#include <unistd.h>  // fsync
-#endif
 
 #include <tern/io/blob.hpp>
+#include <tern/io/new_file.hpp>
 
 namespace tern::inline v0_1 {
 namespace detail::inline TERN_TU {
-
-/// "save_file: cannot write PATH: No space left on device".
-[[noreturn]] inline void fail_io(const char* what, const std::string& path) {
-  fail<io_error>({what, path.c_str(), ": ", std::strerror(errno)});
-}
-
-/// A file that appears under its path when it is complete, and else leaves everything as it was.
-class new_file {
- public:
-  /// Opens PATH.tmp0, or the next number that nobody uses: a crash may have left one behind, or two programs may save
-  /// at once.
-  explicit new_file(const std::string& path) : path_(path) {
-    for (unsigned n = 0; file_ == nullptr && n < 100; ++n) {
-      temporary_ = path + ".tmp" + std::to_string(n);
-      file_ = std::fopen(temporary_.c_str(), "wbx");
-      if (file_ == nullptr && errno != EEXIST) break;
-    }
-    if (file_ == nullptr) fail_io("save_file: cannot create ", temporary_);
-  }
-  new_file(const new_file&) = delete;
-  new_file& operator=(const new_file&) = delete;
-  ~new_file() {
-    if (file_ != nullptr) std::fclose(file_);
-    if (!temporary_.empty()) std::remove(temporary_.c_str());
-  }
-
-  void write(std::span<const std::byte> bytes) {
-    if (!bytes.empty() && std::fwrite(bytes.data(), 1, bytes.size(), file_) != bytes.size())
-      fail_io("save_file: cannot write ", temporary_);
-  }
-  /// Puts the file in the place of what stood there.
-  void commit() {
-    bool written = std::fflush(file_) == 0;
-#if __has_include(<unistd.h>)
-    // Else a power cut after the rename can leave the name with no contents.
-    written = written && ::fsync(::fileno(file_)) == 0;
-#endif
-    if (!written) fail_io("save_file: cannot write ", temporary_);
-    if (std::fclose(std::exchange(file_, nullptr)) != 0) fail_io("save_file: cannot write ", temporary_);
-    if (std::rename(temporary_.c_str(), path_.c_str()) != 0) fail_io("save_file: cannot replace ", path_);
-    temporary_.clear();
-  }
-
- private:
-  std::string path_, temporary_;
-  std::FILE* file_ = nullptr;
-};
 
 /// A file that holds one blob, its header read and checked.
 class blob_file {
  public:
   explicit blob_file(const std::string& path) : path_(path), file_(std::fopen(path.c_str(), "rb")) {
-    if (file_ == nullptr) fail_io("blob: cannot open ", path);
+    if (file_ == nullptr) fail_io("blob", "cannot open", path);
   }
   blob_file(const blob_file&) = delete;
   blob_file& operator=(const blob_file&) = delete;
@@ -81,15 +29,15 @@ class blob_file {
     std::byte header[sizeof(blob_header)];
     const std::size_t size = read(header);
     const blob_info info = read_header({header, size});
-    if (std::fseek(file_, 0, SEEK_END) != 0) fail_io("blob: cannot find the size of ", path_);
+    if (std::fseek(file_, 0, SEEK_END) != 0) fail_io("blob", "cannot find the size of", path_);
     const long end = std::ftell(file_);
-    if (end < 0) fail_io("blob: cannot find the size of ", path_);
+    if (end < 0) fail_io("blob", "cannot find the size of", path_);
     check_size(info, static_cast<std::size_t>(end));
     return info;
   }
   aligned_bytes read_all() {
     aligned_bytes bytes(read_info().blob_bytes);
-    if (std::fseek(file_, 0, SEEK_SET) != 0) fail_io("blob: cannot read ", path_);
+    if (std::fseek(file_, 0, SEEK_SET) != 0) fail_io("blob", "cannot read", path_);
     if (const std::size_t size = read(bytes); size != bytes.size())
       fail<format_error>({"blob: ", bytes.size(), " bytes are cut to ", size});
     return bytes;
@@ -99,13 +47,34 @@ class blob_file {
   /// Fills `bytes`, or as much of it as the file has.
   std::size_t read(std::span<std::byte> bytes) {
     const std::size_t size = std::fread(bytes.data(), 1, bytes.size(), file_);
-    if (size != bytes.size() && std::ferror(file_) != 0) fail_io("blob: cannot read ", path_);
+    if (size != bytes.size() && std::ferror(file_) != 0) fail_io("blob", "cannot read", path_);
     return size;
   }
 
   std::string path_;
   std::FILE* file_;
 };
+
+/// All bytes of a file. Errors: io_error with path and reason.
+inline std::vector<std::byte> read_file(const std::string& path) {
+  struct open_file {
+    std::FILE* file;
+    ~open_file() {
+      if (file != nullptr) std::fclose(file);
+    }
+  } const in{std::fopen(path.c_str(), "rb")};
+  if (in.file == nullptr) fail_io("cannot open ", path);
+  std::vector<std::byte> bytes;
+  for (;;) {
+    const std::size_t size = bytes.size(), more = greater(size, std::size_t{4096});
+    bytes.resize(size + more);
+    const std::size_t got = std::fread(bytes.data() + size, 1, more, in.file);
+    bytes.resize(size + got);
+    if (got == more) continue;
+    if (std::ferror(in.file) != 0) fail_io("cannot read ", path);
+    return bytes;
+  }
+}
 
 }  // namespace detail::inline TERN_TU
 
@@ -120,7 +89,7 @@ template <blob_source X>
 void save_file(const std::string& path, const X& x) {
   const auto& parts = detail::contents(x);
   detail::check_bias(parts);
-  detail::new_file file(path);
+  detail::new_file file("save_file", path);
   detail::write_blob(x, parts, [&](std::span<const std::byte> part) { file.write(part); });
   file.commit();
 }

@@ -98,11 +98,12 @@ class alternation {
     std::size_t end = w.count();
     for (std::size_t i = count_; i-- > 0;) {
       const level& here = levels_[i];
-      const auto count = static_cast<double>(end - here.begin);
+      const double count = w.weight(end) - w.weight(here.begin);
       const double sum = w.sum(end) - w.sum(here.begin);
       end = here.begin;
       if (count == 0) continue;
-      for (std::size_t p = 0; p < planes_; ++p) {  // digits times numbers: exact products, and G is all integers
+      for (std::size_t p = 0; p < planes_;
+           ++p) {  // digits times numbers: exact products; without importances G is all integers
         equations.b[p] += here.c[p] * sum;
         for (std::size_t r = 0; r < planes_; ++r) equations.g[p][r] += here.c[p] * here.c[r] * count;
       }

@@ -34,6 +34,10 @@ struct decompose_options {
   decompose_start start = decompose_start::multistart;
   /// Take the fewest planes, up to `planes`, that reach this SNR over the whole matrix.
   double target_snr_db = std::numeric_limits<double>::infinity();
+  /// Of each input, [K], finite and above 0: minimises sum_k h_k (w_k - w_hat_k)^2. The mean squares of activations are
+  /// usual, see importances() in hessian.hpp. For alternating and balanced; greedy planes take them from their rule,
+  /// ternary_optimum{h}. Empty for equal ones.
+  std::span<const float> importance = {};
 };
 
 }  // namespace tern::inline v0_1
@@ -78,6 +82,8 @@ inline void check_options(const decompose_options& o) {
     fail<range_error>({"decompose: at most ", most_joint_planes, " planes can be fitted together, not ", o.planes});
   if (!(o.target_snr_db >= -3000) || (o.target_snr_db > 3000 && o.target_snr_db <= std::numeric_limits<double>::max()))
     fail<range_error>({"decompose: a target of ", static_cast<float>(o.target_snr_db), " dB is not an SNR"});
+  if (!o.importance.empty() && o.method != decompose_method::alternating && o.method != decompose_method::balanced)
+    fail<range_error>({"decompose: importances are for joint fits; greedy planes take them from ternary_optimum{h}"});
 }
 
 /// Where a slice of q goes: the codes of its planes. Of at most `most_joint_planes` planes.
@@ -121,15 +127,15 @@ inline const std::int32_t* balanced_code_of(std::size_t planes) { return balance
 /// Balanced ternary: code = clamp(rint(w / d), -M, M), M = (3^planes - 1) / 2; the trits are the digits of code + M
 /// less 1.
 template <executor Executor, class Progress>
-void decompose_balanced(quantized_matrix& q, matrix_view<const float> w, const Executor& ex,
-                        progress_meter<Progress>& meter) {
+void decompose_balanced(quantized_matrix& q, matrix_view<const float> w, std::span<const float> importance,
+                        const Executor& ex, progress_meter<Progress>& meter) {
   const std::int32_t* code = balanced_code_of(q.planes);
   const integer_levels levels(code, q.planes);
   for_each_slice_with<sorted_magnitudes>(
       q, ex, meter,
       [&](sorted_magnitudes& sorted, std::size_t, std::size_t row, std::size_t group) {
         const slice s = slice_of(q, w, row, group);
-        sorted.assign(s.w);
+        sorted.assign(s.w, importance, s.first_input);
         const auto d = static_cast<float>(best_step(sorted, levels).d);
         if (d == 0.0f) return;
         const plane_slices out(q, row, group);
@@ -155,26 +161,33 @@ inline void sort_gammas(plane_values& gamma, std::size_t planes) {
   }
 }
 
+/// The best gammas for the slice that the fitter was assigned, descending.
+inline plane_values fit_planes(plane_fitter& fitter, std::size_t planes, rule_reference rule, decompose_start start,
+                               const integer_levels& balanced) {
+  if (start == decompose_start::multistart) fitter.start_from_codes();
+  if (start == decompose_start::multistart) fitter.start_from(rule_named(base_rule::optimum));
+  if (start != decompose_start::balanced) fitter.start_from(rule);
+  if (start == decompose_start::balanced) {
+    plane_values gamma{};
+    const double d = best_step(fitter.sorted(), balanced).d;
+    for (std::size_t p = 0; p < planes; ++p) gamma[p] = d * balanced_code_of(planes)[p];
+    fitter.start_from(gamma);
+  }
+  plane_values best = fitter.best().gamma;
+  sort_gammas(best, planes);
+  return best;
+}
+
 template <executor Executor, class Progress>
 void decompose_alternating(quantized_matrix& q, matrix_view<const float> w, rule_reference rule, decompose_start start,
-                           const Executor& ex, progress_meter<Progress>& meter) {
+                           std::span<const float> importance, const Executor& ex, progress_meter<Progress>& meter) {
   const integer_levels balanced(balanced_code_of(q.planes), q.planes);
   for_each_slice_with<plane_fitter>(
       q, ex, meter,
       [&](plane_fitter& fitter, std::size_t, std::size_t row, std::size_t group) {
         const slice s = slice_of(q, w, row, group);
-        fitter.assign(s);
-        if (start == decompose_start::multistart) fitter.start_from_codes();
-        if (start == decompose_start::multistart) fitter.start_from(rule_named(base_rule::optimum));
-        if (start != decompose_start::balanced) fitter.start_from(rule);
-        if (start == decompose_start::balanced) {
-          plane_values gamma{};
-          const double d = best_step(fitter.sorted(), balanced).d;
-          for (std::size_t p = 0; p < q.planes; ++p) gamma[p] = d * balanced_code_of(q.planes)[p];
-          fitter.start_from(gamma);
-        }
-        plane_values best = fitter.best().gamma;
-        sort_gammas(best, q.planes);
+        fitter.assign(s, importance);
+        const plane_values best = fit_planes(fitter, q.planes, rule, start, balanced);
         float gamma[most_joint_planes];
         for (std::size_t p = 0; p < q.planes; ++p)
           q.scales[q.scale_index(p, row, group)] = gamma[p] = static_cast<float>(best[p]);
@@ -187,6 +200,7 @@ template <executor Executor, progress_callback Progress>
 quantized_matrix decompose_rows(matrix_view<const float> w, rule_reference rule, const decompose_options& o,
                                 const Executor& ex, Progress& progress) {
   check_finite("decompose", w);
+  check_importances("decompose", o.importance, w.cols());
   const bool early = o.target_snr_db <= std::numeric_limits<double>::max();
   const double enough = early ? power_of_ten(-o.target_snr_db / 20) : 0;
   quantized_matrix q(0, w.rows(), w.cols(), o.granularity);  // the shape, without planes
@@ -201,10 +215,10 @@ quantized_matrix decompose_rows(matrix_view<const float> w, rule_reference rule,
         decompose_greedily<true>(q, w, rule, ex, meter);
         break;
       case decompose_method::alternating:
-        decompose_alternating(q, w, rule, o.start, ex, meter);
+        decompose_alternating(q, w, rule, o.start, o.importance, ex, meter);
         break;
       case decompose_method::balanced:
-        decompose_balanced(q, w, ex, meter);
+        decompose_balanced(q, w, o.importance, ex, meter);
         break;
     }
     meter.stop_if_cancelled("decompose");
@@ -227,7 +241,8 @@ namespace tern::inline v0_1::inline TERN_TU {
 ///
 /// @param w         [N x K] real matrix: tern's or Eigen's
 /// @param rule      a ternary_rule of your own, or ternary_optimum with importances, in place of options.base. It makes the
-///                  greedy planes, which refits and alternation begin with; joint fits are not weighted
+///                  greedy planes, which refits and alternation begin with; joint fits are weighted by
+///                  options.importance
 /// @param options   planes, what shares a gamma, method, early stop
 /// @param ex        who works on the slices; the result does not depend on it
 /// @param progress  told (done, total) in slices, may cancel: see progress_callback. With a target, total counts the
@@ -239,7 +254,7 @@ namespace tern::inline v0_1::inline TERN_TU {
 /// Cost:      greedy O(planes N K). Alternating O(3^planes log n) a pass and slice of n weights, some 10 passes from
 ///            each start: see bench/quality.cpp.
 /// Errors:    range_error when planes is 0 (or above 5 but for greedy), when the target is NaN or beyond +-3000 dB but for
-///            infinity, for balanced planes by a rule, naming row and column of a NaN or infinity; what rule.check throws; cancelled_error when progress
+///            infinity, for balanced planes by a rule, for importances with greedy methods, naming row and column of a NaN or infinity; what rule.check throws; cancelled_error when progress
 ///            returned false.
 /// Source:    greedy: residual minimisation with BitNet's rule. Alternating: Lloyd's algorithm on levels c . gamma; the
 ///            same step with ridge regression is PTQTP, arXiv:2509.16989.

@@ -39,17 +39,17 @@ class nearest_level {
   std::size_t count_ = 0, first_step_ = 0;
 };
 
-/// Gives each weight of a slice the trits of the nearest of the levels c . gamma, c in {-1, 0, 1}^planes; the lower one
-/// where two are as near, the first c in lexicographic order where levels are equal. A plane of gamma 0 gets no trits.
-/// @param trits  [planes] views of the shape of w
-inline void assign_trits(matrix_view<const float> w, const float* gamma, std::size_t planes,
-                         const matrix_view<std::int8_t>* trits) {
-  using digits = std::array<std::int8_t, most_joint_planes>;
-  nearest_level<digits> levels;
+/// One trit for each plane.
+using plane_trits = std::array<std::int8_t, most_joint_planes>;
+
+/// The levels c . gamma, c in {-1, 0, 1}^planes: the first c in lexicographic order where levels are equal. A plane of
+/// gamma 0 gets no trits.
+inline nearest_level<plane_trits> plane_levels(const float* gamma, std::size_t planes) {
+  nearest_level<plane_trits> levels;
   std::size_t combinations = 1;
   for (std::size_t p = 0; p < planes; ++p) combinations *= 3;
   for (std::size_t i = 0; i < combinations; ++i) {
-    digits c{};
+    plane_trits c{};
     double value = 0;  // c gamma is exact
     bool empty_plane_used = false;
     std::size_t rest = i;
@@ -61,9 +61,17 @@ inline void assign_trits(matrix_view<const float> w, const float* gamma, std::si
     if (!empty_plane_used) levels.insert(value, c);
   }
   levels.finish();
+  return levels;
+}
+
+/// Gives each weight of a slice the trits of the nearest level, the lower one where two are as near.
+/// @param trits  [planes] views of the shape of w
+inline void assign_trits(matrix_view<const float> w, const float* gamma, std::size_t planes,
+                         const matrix_view<std::int8_t>* trits) {
+  const nearest_level<plane_trits> levels = plane_levels(gamma, planes);
   for (std::size_t n = 0; n < w.rows(); ++n)
     for (std::size_t k = 0; k < w.cols(); ++k) {
-      const digits& c = levels(static_cast<double>(w(n, k)));
+      const plane_trits& c = levels(static_cast<double>(w(n, k)));
       for (std::size_t p = 0; p < planes; ++p) trits[p](n, k) = c[p];
     }
 }

@@ -31,12 +31,24 @@ void radix_sort(Word* items, Word* spare, std::size_t count, int low_bit) {
   for (std::size_t i = 0; i < count && from != items; ++i) items[i] = from[i];
 }
 
-/// The magnitudes of a slice, ascending, and the sums of the smallest of them, in double.
+/// Errors: shape_error when importances are neither none nor one for each input; range_error naming the input whose
+///         importance is not finite and above 0.
+inline void check_importances(const char* what, std::span<const float> importance, std::size_t inputs) {
+  if (importance.empty()) return;
+  if (importance.size() != inputs)
+    fail<shape_error>({what, ": ", importance.size(), " importances for ", inputs, " inputs"});
+  for (std::size_t k = 0; k < inputs; ++k)
+    if (!(importance[k] > 0.0f && importance[k] <= std::numeric_limits<float>::max()))
+      fail<range_error>({what, ": the importance of input ", k, " is not finite and above 0"});
+}
+
+/// The magnitudes of a slice, ascending, and the sums of the smallest of them, in double. With importances h of the
+/// inputs every sum is of terms times h, and so is the count.
 class sorted_magnitudes {
  public:
   /// Room for slices of so many values: all that it ever allocates.
   explicit sorted_magnitudes(std::size_t most)
-      : keys_(most), spare_(most), values_(std::bit_ceil(most + 1) - 1), sums_(most + 1) {}
+      : keys_(most), spare_(most), values_(std::bit_ceil(most + 1) - 1), sums_(most + 1), weights_(most + 1) {}
 
   void assign(matrix_view<const float> w) {
     count_ = 0;
@@ -48,11 +60,30 @@ class sorted_magnitudes {
       const double value = static_cast<double>(std::bit_cast<float>(keys_[i]));
       values_[i] = value;
       sums_[i + 1] = sums_[i] + value;
+      weights_[i + 1] = static_cast<double>(i + 1);
       squares_ += value * value;  // the product is exact: 24 bits times 24 bits
     }
-    // Infinities up to 2^m - 1 values make the search below m steps without a bound to check.
-    first_step_ = std::bit_ceil(count_ + 1) / 2;
-    for (std::size_t i = count_; i + 1 < 2 * first_step_; ++i) values_[i] = std::numeric_limits<double>::infinity();
+    finish();
+  }
+  /// @param importance  [inputs of the matrix], or empty for equal ones
+  void assign(matrix_view<const float> w, std::span<const float> importance, std::size_t first_input) {
+    if (importance.empty()) return assign(w);
+    items_.resize(2 * keys_.size());
+    count_ = 0;
+    for (std::size_t n = 0; n < w.rows(); ++n)
+      for (std::size_t k = 0; k < w.cols(); ++k)
+        items_[count_++] = std::uint64_t{std::bit_cast<std::uint32_t>(w(n, k)) & 0x7fffffffu} << 32 | (first_input + k);
+    radix_sort(items_.data(), items_.data() + keys_.size(), count_, 32);
+    squares_ = 0;
+    for (std::size_t i = 0; i < count_; ++i) {
+      const double value = static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(items_[i] >> 32)));
+      const double h = static_cast<double>(importance[items_[i] & 0xffffffffu]);
+      values_[i] = value;
+      sums_[i + 1] = sums_[i] + h * value;  // exact product
+      weights_[i + 1] = weights_[i] + h;
+      squares_ = std::fma(h * value, value, squares_);
+    }
+    finish();
   }
 
   std::size_t count() const { return count_; }
@@ -61,8 +92,11 @@ class sorted_magnitudes {
   /// The sum of the i smallest.
   double sum(std::size_t i) const { return sums_[i]; }
   double sum() const { return sums_[count_]; }
+  /// The importance of the i smallest together: i where no importances were given.
+  double weight(std::size_t i) const { return weights_[i]; }
+  double weight() const { return weights_[count_]; }
   double sum_of_squares() const { return squares_; }
-  double rms() const { return count_ == 0 ? 0 : std::sqrt(squares_ / static_cast<double>(count_)); }
+  double rms() const { return count_ == 0 ? 0 : std::sqrt(squares_ / weight()); }
   /// How many are at most `bound`, which is finite.
   std::size_t at_most(double bound) const {
     std::size_t found = 0;
@@ -71,8 +105,15 @@ class sorted_magnitudes {
   }
 
  private:
+  void finish() {
+    // Infinities up to 2^m - 1 values make the search below m steps without a bound to check.
+    first_step_ = std::bit_ceil(count_ + 1) / 2;
+    for (std::size_t i = count_; i + 1 < 2 * first_step_; ++i) values_[i] = std::numeric_limits<double>::infinity();
+  }
+
   std::vector<std::uint32_t> keys_, spare_;
-  std::vector<double> values_, sums_;
+  std::vector<std::uint64_t> items_;  // magnitude and input, where importances are given
+  std::vector<double> values_, sums_, weights_;
   std::size_t count_ = 0, first_step_ = 0;
   double squares_ = 0;
 };

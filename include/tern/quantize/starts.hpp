@@ -102,9 +102,10 @@ class plane_fitter {
   }
 
   /// Takes a slice: what follows is about it.
-  void assign(const slice& s) {
+  /// @param importance  [inputs of the matrix], or empty for equal ones
+  void assign(const slice& s, std::span<const float> importance = {}) {
     slice_ = s;
-    sorted_.assign(s.w);
+    sorted_.assign(s.w, importance, s.first_input);
     best_ = {{}, sorted_.sum_of_squares()};
   }
   const sorted_magnitudes& sorted() const { return sorted_; }
@@ -115,7 +116,7 @@ class plane_fitter {
     const fitted_gammas found = alternation_.run(sorted_, gamma);
     if (found.error < best_.error) best_ = found;
   }
-  /// From the greedy planes of a rule, refitted.
+  /// From the greedy planes of a rule, refitted, both without importances: a start is all that they are.
   void start_from(rule_reference rule) {
     matrix_view<std::int8_t> trits[most_joint_planes];
     const std::size_t size = slice_.w.rows() * slice_.w.cols();

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <tern/quantize/refit.hpp>
+#include <tern/quantize/rounding.hpp>
 #include <tern/quantize/sorted.hpp>
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
@@ -50,18 +51,18 @@ struct fitted_step {
 
 /// Assigns every magnitude to its nearest level at step d, ties to the lower one, and fits the step to that.
 inline fitted_step refit_step(const sorted_magnitudes& w, const integer_levels& levels, double d) {
-  // <w,q> = sum over thresholds of (the rise of q there) * (the sum of what is above); <q,q> likewise, in integers.
-  double wq = 0;
-  std::int64_t qq = 0;
+  // <w,q> = sum over thresholds of (the rise of q there) * (the sum of what is above); <q,q> likewise,
+  // both times the importances, without which the second is a sum of integers.
+  double wq = 0, qq = 0;
   for (std::size_t i = 0; i < levels.count; ++i) {
     const std::int64_t low = i == 0 ? 0 : levels.q[i - 1], high = levels.q[i];
     const std::size_t below = w.at_most(levels.midpoint(i) * d);
     if (below == w.count()) break;
     wq = std::fma(static_cast<double>(high - low), w.sum() - w.sum(below), wq);
-    qq += (high * high - low * low) * static_cast<std::int64_t>(w.count() - below);
+    qq += mul_rn(static_cast<double>(high * high - low * low), w.weight() - w.weight(below));
   }
   if (qq == 0) return {};
-  const double best = wq / static_cast<double>(qq);
+  const double best = wq / qq;
   return {best, best * wq};
 }
 

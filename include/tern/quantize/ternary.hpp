@@ -173,12 +173,7 @@ struct ternary_optimum {
   }
   template <class Tu = tu_tag>
   void check(std::size_t inputs) const {
-    if (importance.empty()) return;
-    if (importance.size() != inputs)
-      detail::fail<shape_error>({"ternary_optimum: ", importance.size(), " importances for ", inputs, " inputs"});
-    for (std::size_t k = 0; k < inputs; ++k)
-      if (!(importance[k] > 0.0f && importance[k] <= std::numeric_limits<float>::max()))
-        detail::fail<range_error>({"ternary_optimum: the importance of input ", k, " is not finite and above 0"});
+    detail::check_importances("ternary_optimum", importance, inputs);
   }
 };
 

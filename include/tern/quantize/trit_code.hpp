@@ -14,6 +14,9 @@ struct trit_code_options {
   /// The code to use, which then decides the planes too. Left out: the one of trit_codes_of_2 or _3 with the least
   /// error.
   trit_code code{};
+  /// Of each input, [K], finite and above 0: minimises sum_k h_k (w_k - d q_k)^2. The mean squares of activations are
+  /// usual, see importances() in hessian.hpp. Empty for equal ones.
+  std::span<const float> importance = {};
 };
 
 }  // namespace tern::inline v0_1
@@ -37,15 +40,21 @@ struct slice_steps {
   fitted_step of[4];
 };
 
-/// q = the nearest level, the lower one where two are as near. Halves of integers times a float are exact in double.
-inline void assign_levels(matrix_view<const float> w, const integer_levels& levels, float d,
-                          matrix_view<std::int8_t> codes) {
+/// The levels d q. Halves of integers times a float are exact in double.
+inline nearest_level<std::int8_t> code_levels(const integer_levels& levels, float d) {
   nearest_level<std::int8_t> nearest;
   nearest.insert(0, std::int8_t{0});
   for (std::size_t i = 0; i < levels.count; ++i)
     for (const std::int32_t q : {-levels.q[i], levels.q[i]})
       nearest.insert(static_cast<double>(d) * q, static_cast<std::int8_t>(q));
   nearest.finish();
+  return nearest;
+}
+
+/// q = the nearest level, the lower one where two are as near.
+inline void assign_levels(matrix_view<const float> w, const integer_levels& levels, float d,
+                          matrix_view<std::int8_t> codes) {
+  const nearest_level<std::int8_t> nearest = code_levels(levels, d);
   for (std::size_t n = 0; n < w.rows(); ++n)
     for (std::size_t k = 0; k < w.cols(); ++k) codes(n, k) = nearest(static_cast<double>(w(n, k)));
 }
@@ -55,6 +64,7 @@ quantized_trit_code quantize_trit_code_rows(matrix_view<const float> w, const tr
                                             Progress& progress) {
   const std::span<const trit_code> candidates = candidate_codes(o);
   check_finite("quantize_trit_code", w);
+  check_importances("quantize_trit_code", o.importance, w.cols());
   std::vector<integer_levels> levels;
   for (const trit_code& code : candidates) {
     const std::int32_t c[] = {code.c[0], code.c[1], code.c[2]};
@@ -67,7 +77,8 @@ quantized_trit_code quantize_trit_code_rows(matrix_view<const float> w, const tr
   for_each_slice_with<sorted_magnitudes>(
       shape, ex, meter,
       [&](sorted_magnitudes& sorted, std::size_t s, std::size_t row, std::size_t group) {
-        sorted.assign(slice_of(shape, w, row, group).w);
+        const slice here = slice_of(shape, w, row, group);
+        sorted.assign(here.w, o.importance, here.first_input);
         for (std::size_t i = 0; i < levels.size(); ++i) steps[s].of[i] = best_step(sorted, levels[i]);
       },
       slice_size(shape));
@@ -76,7 +87,7 @@ quantized_trit_code quantize_trit_code_rows(matrix_view<const float> w, const tr
   std::size_t best = 0;
   double best_gain = -1;
   for (std::size_t i = 0; i < levels.size(); ++i) {
-    double gain = 0;  // ||W||^2 less the error
+    double gain = 0;  // ||W||^2, weighted, less the error
     for (const slice_steps& s : steps) gain += s.of[i].gain;
     if (gain > best_gain) best = i, best_gain = gain;
   }
@@ -113,7 +124,7 @@ namespace tern::inline v0_1::inline TERN_TU {
 /// Exactness: the same on every machine.
 /// Cost:      for each candidate some 30 passes of O(levels log n) over a slice of n weights.
 /// Errors:    range_error when planes is neither 2 nor 3, when the given code is not valid, naming row and column of a
-///            NaN or infinity; cancelled_error when progress returned false.
+///            NaN or infinity or an importance that is not above 0; shape_error for importances of another number; cancelled_error when progress returned false.
 template <real_matrix M, executor Executor = serial_executor, progress_callback Progress = no_progress>
 quantized_trit_code quantize_trit_code(const M& w, const trit_code_options& options = {}, const Executor& ex = {},
                                        Progress progress = {}) {

@@ -106,7 +106,9 @@ slice_scale zero_point_slice(matrix_view<const float> w, matrix_view<Code> codes
 
 /// The sum of (w - code * scale)^2 over a slice, in double, rows ascending; or, once it has reached `most`, any part of
 /// it that has: sums of squares never fall, so such a scale is no better.
-inline double squared_error(matrix_view<const float> w, float scale, std::int32_t limit, double most) {
+/// @param importance  [columns of w] factors of the terms, or null for none
+inline double squared_error(matrix_view<const float> w, float scale, std::int32_t limit, double most,
+                            const float* importance = nullptr) {
   const auto bound = static_cast<float>(limit);
   const auto step = static_cast<double>(scale);
   double sum = 0;
@@ -118,7 +120,8 @@ inline double squared_error(matrix_view<const float> w, float scale, std::int32_
         const float code = nearest_whole(row[k] / scale, bound);
         // 16 bits times 24: the product is exact, so contraction to fma cannot change the difference.
         const double error = static_cast<double>(row[k]) - static_cast<double>(code) * step;
-        sum += mul_rn(error, error);
+        const double square = mul_rn(error, error);
+        sum += importance == nullptr ? square : mul_rn(square, static_cast<double>(importance[k]));
       }
       if (sum >= most) return sum;
     }
@@ -127,7 +130,8 @@ inline double squared_error(matrix_view<const float> w, float scale, std::int32_
 }
 
 template <class Code>
-slice_scale mse_slice(matrix_view<const float> w, matrix_view<Code> codes, unsigned bits) {
+slice_scale mse_slice(matrix_view<const float> w, matrix_view<Code> codes, unsigned bits,
+                      const float* importance = nullptr) {
   const float am = largest_magnitude(w);
   if (am < 0x1p-100f) return {1.0f};
   const std::int32_t limit = largest_code(bits);
@@ -137,7 +141,7 @@ slice_scale mse_slice(matrix_view<const float> w, matrix_view<Code> codes, unsig
     const auto clip = static_cast<float>(static_cast<double>(am) * i / 100);
     if (clip < 0x1p-100f) break;
     const float scale = clip / static_cast<float>(limit);
-    const double error = squared_error(w, scale, limit, least);
+    const double error = squared_error(w, scale, limit, least, importance);
     if (error < least) least = error, best = scale;
   }
   fill_codes(w, codes, [&](float x) { return round_code(x, best, limit); });

@@ -34,6 +34,17 @@ __device__ inline std::uint32_t shared_address(const void* at) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(at));
 }
 
+/// The same, in a register: the compiler does not compute it anew at every use.
+__device__ inline std::uint32_t kept(std::uint32_t address) {
+  asm volatile("" : "+r"(address));
+  return address;
+}
+__device__ inline uint2 load_shared(std::uint32_t address) {
+  uint2 v;
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(address));
+  return v;
+}
+
 /// The same place in the shared memory of another block of the cluster: an address for arrive_remote and load_remote.
 __device__ inline std::uint32_t of_block(const void* at, unsigned rank) {
   std::uint32_t address;
@@ -63,13 +74,17 @@ class barrier {
                  : "memory");
   }
   /// Returns when the phase of this parity is complete.
-  __device__ void wait(unsigned parity) const {
+  __device__ void wait(unsigned parity) const { wait(address(), parity); }
+  __device__ static void arrive(std::uint32_t at) {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" : : "r"(at) : "memory");
+  }
+  __device__ static void wait(std::uint32_t at, unsigned parity) {
     asm volatile(
         "{.reg .pred done;\n"
         "again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
         "@!done bra again;}"
         :
-        : "r"(shared_address(&state_)), "r"(parity)
+        : "r"(at), "r"(parity)
         : "memory");
   }
   __device__ std::uint32_t address() const { return shared_address(&state_); }
@@ -126,10 +141,30 @@ __device__ inline unsigned cluster_rank() {
   asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
   return rank;
 }
+__device__ inline unsigned cluster_blocks() {
+  unsigned blocks;
+  asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(blocks));
+  return blocks;
+}
 /// All threads of all blocks of the cluster; what they wrote to shared memory before can be read after. Before a block ends, too,
-/// if others may still reach its shared memory.
+/// if others may still reach its shared memory. In two halves, between which a thread does what concerns nobody else.
+__device__ inline void cluster_arrive() { asm volatile("barrier.cluster.arrive.aligned;" ::: "memory"); }
+__device__ inline void cluster_arrive_relaxed() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+}
+__device__ inline void cluster_wait() { asm volatile("barrier.cluster.wait.aligned;" ::: "memory"); }
 __device__ inline void cluster_sync() {
-  asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
+  cluster_arrive();
+  cluster_wait();
+}
+
+/// Four words to another block's shared memory, at an address of of_block(); the barrier at `done`, in that block too, counts their
+/// 16 bytes. The thread goes on, and may end.
+__device__ inline void store_remote(std::uint32_t address, const std::int32_t (&v)[4], std::uint32_t done) {
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.v4.b32 [%0], {%1, %2, %3, %4}, [%5];"
+               :
+               : "r"(address), "r"(v[0]), "r"(v[1]), "r"(v[2]), "r"(v[3]), "r"(done)
+               : "memory");
 }
 
 /// Registers a thread has from now on: for all four warps of a warpgroup, in a kernel whose launch bounds name one block. N is a

@@ -116,6 +116,35 @@ __device__ inline void store_four(const product<Codec>& a, std::size_t at, const
   }
 }
 
+/// Outputs of a token and of two rows side by side, or of the first alone; at once where they are aligned to their size. Types are
+/// chosen by selection, not by branches: a kernel of two microseconds feels every line of code it has to fetch.
+template <codec Codec>
+__device__ inline void store_two(const product<Codec>& a, std::size_t at, const float (&value)[2],
+                                 const std::int32_t (&acc)[2], bool both, bool aligned) {
+  if (a.y_type == kernel::output_type::int32 || a.y_type == kernel::output_type::float32) {
+    const bool sums = a.y_type == kernel::output_type::int32;
+    std::uint32_t* const y = static_cast<std::uint32_t*>(a.y) + at;
+    const uint2 v{sums ? static_cast<std::uint32_t>(acc[0]) : __float_as_uint(value[0]),
+                  sums ? static_cast<std::uint32_t>(acc[1]) : __float_as_uint(value[1])};
+    if (both && aligned) {
+      *reinterpret_cast<uint2*>(y) = v;
+    } else {
+      y[0] = v.x;
+      if (both) y[1] = v.y;
+    }
+  } else {
+    const bool half = a.y_type == kernel::output_type::float16;
+    std::uint16_t* const y = static_cast<std::uint16_t*>(a.y) + at;
+    const std::uint32_t v = half ? floats_to_halves(value[0], value[1]) : floats_to_bfloat16s(value[0], value[1]);
+    if (both && aligned) {
+      *reinterpret_cast<std::uint32_t*>(y) = v;
+    } else {
+      y[0] = static_cast<std::uint16_t>(v);
+      if (both) y[1] = static_cast<std::uint16_t>(v >> 16);
+    }
+  }
+}
+
 /// The grid is [panels] x [tiles of tokens]. OneRun is a.runs == 1, which saves half of the instructions of a short product.
 template <class Atom, unsigned Loads, bool OneRun, codec Codec>
 __global__ void __launch_bounds__(512) multiply(const __grid_constant__ product<Codec> a) {

@@ -2,7 +2,7 @@
 /// Activations to int8 on the device, a block of threads for each token: the one rule, bit for bit.
 #pragma once
 
-#include <tern/cuda/device/intrinsics.hpp>
+#include <tern/cuda/device/quotient.hpp>
 #include <tern/view.hpp>
 
 namespace tern::inline v0_1::cuda::device {
@@ -21,22 +21,13 @@ struct quantization {
   bool aligned;  // rows, to four elements
 };
 
-/// The step of a token whose largest magnitude has these bits: 1 for a row of zeros, NaN where the row is not finite.
-__device__ inline float step_of(std::uint32_t largest) {
-  if (largest >= 0x7f800000u) return __uint_as_float(0x7fc00000u);
-  const float am = __uint_as_float(largest);
-  return am < 0x1p-100f ? 1.0f : __fdiv_rn(am, 127.0f);
-}
-
-/// rint(x / scale) to even, within -127 .. 127; 0 in rows of zeros, which are below a half, and in rows that are not finite.
-__device__ inline std::int8_t code_of(float x, float scale) {
-  const std::int32_t code = __float2int_rn(__fdiv_rn(x, scale));
-  return static_cast<std::int8_t>(scale != scale ? 0 : code < -127 ? -127 : code > 127 ? 127 : code);
-}
-
 __device__ inline std::uint32_t largest_of_warp(std::uint32_t value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  return __reduce_max_sync(0xffffffffu, value);
+#else
   for (int step = 16; step != 0; step /= 2) value = max(value, __shfl_xor_sync(0xffffffffu, value, step));
   return value;
+#endif
 }
 
 /// The largest of all threads' values. At most 1024 threads.
@@ -91,10 +82,9 @@ __global__ void __launch_bounds__(1024) quantize_rows(const __grid_constant__ qu
   const float scale = step_of(largest_of_block(largest));
   if (threadIdx.x == 0) a.scales[blockIdx.x] = scale;
 
-  char4* const codes = reinterpret_cast<char4*>(a.codes + blockIdx.x * a.row_stride);
-  const auto store = [&](unsigned quad, const float(&v)[4]) {
-    codes[quad] = make_char4(code_of(v[0], scale), code_of(v[1], scale), code_of(v[2], scale), code_of(v[3], scale));
-  };
+  const divisor by(scale);
+  std::uint32_t* const codes = reinterpret_cast<std::uint32_t*>(a.codes + blockIdx.x * a.row_stride);
+  const auto store = [&](unsigned quad, const float(&v)[4]) { codes[quad] = by.quad(v); };
 #pragma unroll
   for (unsigned j = 0; j < kept_quads; ++j)
     if (threadIdx.x + j * blockDim.x < quads) store(threadIdx.x + j * blockDim.x, kept[j]);
