@@ -95,15 +95,15 @@ bool has_wgmma() {
   cudaFuncAttributes attributes{};
   using shape = tern::cuda::device::wide_shape<tern::i2, 2, 128>;
   tern_test::check(cudaFuncGetAttributes(
-      &attributes, reinterpret_cast<const void*>(tern::cuda::device::multiply_wide<shape, true, tern::i2>)));
+      &attributes, reinterpret_cast<const void*>(tern::cuda::device::multiply_wide<shape, true, false, tern::i2>)));
   return attributes.sharedSizeBytes != 0;
 }
 
 /// A product by the kernel that multiply(a, how) launches, which must take it.
 template <class Y, class Codec, class Multiply>
 bool kernel_agrees(std::size_t tokens, const tern::packed_matrix<Codec>& w, std::mt19937& random,
-                   const Multiply& multiply) {
-  const auto x = draw_activations(tokens, w.cols(), false, random);
+                   const Multiply& multiply, bool x_zeros = false) {
+  const auto x = draw_activations(tokens, w.cols(), x_zeros, random);
   const std::vector<float> bias(std::same_as<Y, std::int32_t> ? 0 : w.rows(), 0.75f);
   return tern_test::run_agrees<Y>(x, w, bias,
                                   [&](const auto& on_x, const auto& on_w, const auto& y, const auto& on_bias) {
@@ -127,17 +127,23 @@ TEMPLATE_TEST_CASE("cuda products by each kernel for many tokens", "[cuda]", ter
     return multiply_in_tiles<device::tile_shape<TestType, 2, 8, 4, 2>, false>(a, how);
   };
   const auto wide_half = [](auto& a, const auto& how) {
-    return multiply_wide<device::wide_shape<TestType, 1, 128>, true>(a, how);
+    return multiply_wide<device::wide_shape<TestType, 1, 128>, true, false>(a, how);
   };
   const auto wide = [](auto& a, const auto& how) {
-    return multiply_wide<device::wide_shape<TestType, 2, 128>, true>(a, how);
+    return multiply_wide<device::wide_shape<TestType, 2, 128>, true, false>(a, how);
   };
   const auto wide_of_runs = [](auto& a, const auto& how) {
-    return multiply_wide<device::wide_shape<TestType, 1, 128>, false>(a, how);
+    return multiply_wide<device::wide_shape<TestType, 1, 128>, false, false>(a, how);
+  };
+  const auto wide_zeros = [](auto& a, const auto& how) {
+    return multiply_wide<device::wide_shape<TestType, 1, 128>, true, true>(a, how);
+  };
+  const auto wide_zeros_of_runs = [](auto& a, const auto& how) {
+    return multiply_wide<device::wide_shape<TestType, 1, 128>, false, true>(a, how);
   };
   for (const std::size_t m : {1, 130})
     for (const std::size_t n : {16, 129, 322})
-      for (const std::size_t k : {16, 200, 384, 1472}) {
+      for (const std::size_t k : {16, 200, 704}) {
         CAPTURE(m, n, k);
         const auto w = [&](tern::granularity granularity, std::size_t planes = 1) {
           return draw_weights<TestType>(n, k, planes, granularity, tern::scale_type::bfloat16, false, false, {},
@@ -152,6 +158,18 @@ TEMPLATE_TEST_CASE("cuda products by each kernel for many tokens", "[cuda]", ter
         CHECK(kernel_agrees<float>(m, w(tern::per_group(64), 2), random, wide_of_runs));
         CHECK(kernel_agrees<tern::bfloat16>(m, w(tern::per_group(192)), random, wide_of_runs));
         CHECK(kernel_agrees<float>(m, w(tern::per_channel, 3), random, wide_of_runs));
+        // Zero points of x, of w, of both.
+        for (const bool x_zeros : {false, true})
+          for (const bool w_zeros : {!x_zeros, true}) {
+            const auto with_zeros = [&](tern::granularity granularity, std::size_t planes = 1) {
+              return draw_weights<TestType>(n, k, planes, granularity, tern::scale_type::float32, w_zeros, true, {},
+                                            random);
+            };
+            CAPTURE(x_zeros, w_zeros);
+            CHECK(kernel_agrees<std::int32_t>(m, with_zeros(tern::per_channel), random, wide_zeros, x_zeros));
+            CHECK(kernel_agrees<float>(m, with_zeros(tern::per_tensor), random, wide_zeros, x_zeros));
+            CHECK(kernel_agrees<float>(m, with_zeros(tern::per_group(64), 2), random, wide_zeros_of_runs, x_zeros));
+          }
       }
   if (!has_wgmma()) WARN("no warpgroup products here: their kernels were not tested");
 }
@@ -183,14 +201,14 @@ TEST_CASE("cuda products of more tiles than run at once", "[cuda]") {
     return multiply_in_tiles<device::tile_shape<tern::i2, 2, 8, 4, 2>, false>(a, how);
   };
   CHECK(agree(3100, tern::per_channel, tiles, [](auto& a, const auto& how) {
-    return multiply_wide<device::wide_shape<tern::i2, 2, 128>, true>(a, how);
+    return multiply_wide<device::wide_shape<tern::i2, 2, 128>, true, false>(a, how);
   }));
   CHECK(agree(1700, tern::per_channel, tiles, [](auto& a, const auto& how) {
-    return multiply_wide<device::wide_shape<tern::i2, 1, 128>, true>(a, how);
+    return multiply_wide<device::wide_shape<tern::i2, 1, 128>, true, false>(a, how);
   }));
   for (const std::size_t group : {64, 128, 320, 576, 2176})
     CHECK(agree(1700, tern::per_group(group), tiles_of_runs, [](auto& a, const auto& how) {
-      return multiply_wide<device::wide_shape<tern::i2, 1, 128>, false>(a, how);
+      return multiply_wide<device::wide_shape<tern::i2, 1, 128>, false, false>(a, how);
     }));
 }
 

@@ -147,14 +147,14 @@ bool multiply_in_tiles(cuda::device::product<Codec>& a, const cuda::launch& how)
 }
 
 /// Many tokens, by warpgroups. @return as multiply_in_tiles; false too in code for other devices than sm_90a
-template <class Shape, bool OneRun, codec Codec>
+template <class Shape, bool OneRun, bool Zeros, codec Codec>
 bool multiply_wide(const cuda::device::product<Codec>& a, const cuda::launch& how) {
   namespace device = cuda::device;
-  const auto kernel = device::multiply_wide<Shape, OneRun, Codec>;
+  const auto kernel = device::multiply_wide<Shape, OneRun, Zeros, Codec>;
   cudaFuncAttributes attributes{};
   check_cuda(cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(kernel)), "cudaFuncGetAttributes");
   constexpr std::size_t alignment = 1024, group_unit = 64 / block_inputs<Codec>;
-  if (attributes.sharedSizeBytes == 0 || a.zeros != nullptr || a.x_zeros != nullptr || a.blocks == 0 ||
+  if (attributes.sharedSizeBytes == 0 || a.blocks == 0 || (!Zeros && (a.zeros != nullptr || a.x_zeros != nullptr)) ||
       (a.groups != 1 && a.group_blocks % group_unit != 0))
     return false;
   const std::size_t room = most_shared_memory() - attributes.sharedSizeBytes - alignment;
@@ -266,14 +266,14 @@ struct wide_choice {
 
   /// @param stage  microseconds of a tile for 128 inputs
   /// @param tile   and for its outputs, which nothing overlaps
-  template <class Shape, bool OneRun>
+  template <class Shape, bool OneRun, bool Zeros>
   void consider(const cuda::device::product<Codec>& a, std::size_t processors, double stage, double tile) {
     const std::size_t tiles =
         ceil_div(ceil_div(a.rows, panel_rows), Shape::block_panels) * ceil_div(a.tokens, Shape::tokens);
     const std::size_t stages = a.planes * ceil_div(a.inputs, cuda::device::stage_inputs);
     const double about =
         static_cast<double>(ceil_div(tiles, processors)) * (static_cast<double>(stages) * stage + tile);
-    if (about < time) *this = {multiply_wide<Shape, OneRun, Codec>, about};
+    if (about < time) *this = {multiply_wide<Shape, OneRun, Zeros, Codec>, about};
   }
 };
 
@@ -288,11 +288,17 @@ bool multiply_many(cuda::device::product<Codec>& a, const cuda::launch& how) {
   if constexpr (device::stage_inputs % block_inputs<Codec> == 0) {
     // The times are of an H100, with codec i2. Results beside sums leave registers for half as many rows.
     wide_choice<Codec> best;
-    if (a.runs > 1) {
-      best.template consider<device::wide_shape<Codec, 1, 128>, false>(a, processors, 0.35, 2.6);
-    } else {
-      best.template consider<device::wide_shape<Codec, 2, 128>, true>(a, processors, 0.57, 3.4);
-      best.template consider<device::wide_shape<Codec, 1, 128>, true>(a, processors, 0.29, 2.6);
+    const bool zeros = a.zeros != nullptr || a.x_zeros != nullptr;
+    using half = device::wide_shape<Codec, 1, 128>;
+    if (a.runs > 1 && zeros)
+      best.template consider<half, false, true>(a, processors, 0.35, 2.6);
+    else if (a.runs > 1)
+      best.template consider<half, false, false>(a, processors, 0.35, 2.6);
+    else if (zeros)
+      best.template consider<half, true, true>(a, processors, 0.35, 2.6);
+    else {
+      best.template consider<device::wide_shape<Codec, 2, 128>, true, false>(a, processors, 0.57, 3.4);
+      best.template consider<half, true, false>(a, processors, 0.29, 2.6);
     }
     if ((a.tokens > 128 || !few) && best.multiply(a, how)) return true;
   }

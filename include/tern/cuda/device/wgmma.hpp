@@ -92,6 +92,10 @@ __device__ inline void settle(std::int32_t (&sums)[N]) {
 #pragma unroll
   for (std::int32_t& sum : sums) asm volatile("" : "+r"(sum) : : "memory");
 }
+/// A barrier of the threads of warpgroup 0, 1 ... 14 alone.
+__device__ inline void warpgroup_sync(unsigned group) {
+  asm volatile("bar.sync %0, 128;" : : "r"(1 + group) : "memory");
+}
 /// What this thread wrote to shared memory can be read by products after the next barrier.
 __device__ inline void publish_to_products() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 

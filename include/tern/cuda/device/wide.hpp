@@ -14,10 +14,7 @@
 /// run, the next step's fragments are decoded and the words of the step after it are on their way. Only the end of a run waits for
 /// all products.
 ///
-/// Where there are several runs, the warpgroups take turns: one adds the sums of its run to its results while the products of the
-/// other's run.
-///
-/// Taken where nothing has zero points, a block holds no odd number of quads (not base 3), and groups are multiples of 64.
+/// Taken where a block holds no odd number of quads (not base 3), and groups are multiples of 64.
 #pragma once
 
 #include <cuda.h>  // CUtensorMap
@@ -37,6 +34,7 @@ inline constexpr unsigned most_wide_stages = 8;
 /// threads, but registers are given and taken by warpgroups.
 template <codec Codec, unsigned Strips, unsigned Tokens>
 struct wide_shape {
+  static_assert(Tokens == 128);  // a thread of a warpgroup for each, where their sums are wanted
   static constexpr unsigned strips = Strips, tokens = Tokens, warps = 8, threads = 128 + 32 * warps;
   static constexpr unsigned block_panels = warps * Strips;
   static constexpr unsigned fold = Codec::fold, bytes = Codec::bytes;
@@ -103,6 +101,18 @@ struct wide_reader {
   }
 };
 
+/// The sum of a step's inputs of a token whose 128 bytes of the stage are at `row`, in pieces exchanged by XOR with token % 8.
+template <class Shape>
+__device__ inline std::int32_t sum_of_step(const std::uint8_t* row, unsigned token, unsigned step, std::int32_t sum) {
+#pragma unroll
+  for (unsigned i = 0; i < 2 * Shape::step_slices; ++i) {
+    const uint4 v = reinterpret_cast<const uint4*>(row)[(2 * Shape::step_slices * step + i) ^ token % 8];
+    for (const std::uint32_t quad : {v.x, v.y, v.z, v.w})
+      sum = __dp4a(static_cast<std::int32_t>(quad), static_cast<std::int32_t>(in_each_byte), sum);
+  }
+  return sum;
+}
+
 /// A place in the ring, and the parity of its phase.
 struct ring_place {
   unsigned slot = 0, parity = 0;
@@ -117,11 +127,12 @@ struct ring_place {
 /// Blocks of threads are as many as run at once, or as there are tiles; shared memory has of.window stages from a multiple of 1024
 /// bytes. Tiles of outputs change fastest: all that run together share few tokens, and the weights stay in L2.
 /// Compiled for other devices it is empty, and has no barriers: that is how the host sees which it has.
-template <class Shape, bool OneRun, codec Codec>
+template <class Shape, bool OneRun, bool Zeros, codec Codec>
 __global__ void __launch_bounds__(Shape::threads, 1) multiply_wide(const __grid_constant__ wide_product<Codec> wide) {
 #if defined(TERN_HAS_WGMMA)
   extern __shared__ uint4 unaligned[];
-  __shared__ barrier full[most_wide_stages], empty[most_wide_stages], turn[2];
+  __shared__ barrier full[most_wide_stages], empty[most_wide_stages];
+  __shared__ std::int32_t sums_of_x[2][Shape::tokens];
   std::uint8_t* const shared =
       reinterpret_cast<std::uint8_t*>(unaligned) + (1024 - shared_address(unaligned) % 1024) % 1024;
   const product<Codec>& a = wide.of;
@@ -137,7 +148,6 @@ __global__ void __launch_bounds__(Shape::threads, 1) multiply_wide(const __grid_
       full[i].init(1);
       empty[i].init(Shape::warps);
     }
-    for (barrier& of_group : turn) of_group.init(4);
     publish_barriers();
   }
   __syncthreads();
@@ -183,31 +193,40 @@ __global__ void __launch_bounds__(Shape::threads, 1) multiply_wide(const __grid_
                                    shared + Shape::x_bytes + lane_panel * Shape::panel_bytes + quad_inputs * lane_row};
   std::int32_t sums[strips][Shape::tokens / 2];
   std::uint32_t fragments[2][2][4];
-  // A turn is a run. The ring holds two, and what is loaded ahead, or who waits for a turn keeps the other from slots.
-  const bool turns = !OneRun && wide.group_steps + 3 <= a.window;
-  unsigned parity_of_turn = warp / 4 == 0 ? 1 : 0;
+  // Where w has zero points: a thread of each warpgroup adds up one token, and tells the others at the end of a run.
+  const bool sums_tokens = Zeros && a.zeros != nullptr;
+  const unsigned token = threadIdx.x % Shape::tokens;
+  std::int32_t sum_of_x = 0;
+  const auto share_sums_of_x = [&] {
+    if (!sums_tokens) return;
+    warpgroup_sync(warp / 4);  // nobody reads the ones of the run before any more
+    sums_of_x[warp / 4][token] = sum_of_x;
+    sum_of_x = 0;
+    warpgroup_sync(warp / 4);
+  };
   ring_place here, ahead;  // of the products; of the words
   for (unsigned tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
     const unsigned panel = tile % row_tiles * Shape::block_panels + lane_panel;
     const unsigned first_token = tile / row_tiles * Shape::tokens + 2 * t;
-    wide_output<Shape, OneRun, Codec> output(a, panel, lane_row);
+    wide_output<Shape, OneRun, Zeros, Codec> output(a, panel, lane_row);
     full[ahead.slot].wait(ahead.parity);
     reader.load(ahead.slot, 0);
     reader.fragments(fragments[0]);
     reader.load(ahead.slot, 1);
-    bool adds = false;
     unsigned in_plane = 0, group = 0, in_group = 0, before = here.slot;
     for (unsigned stage = 0; stage < stages; ++stage) {
       const std::uint64_t tokens = describe(shared + here.slot * Shape::stage_bytes);
       if (++in_plane == of_plane) in_plane = 0;
 #pragma unroll
       for (unsigned step = 0; step < Shape::steps; ++step) {
-        // The last group of a plane ends with the plane's last stage, of which what is beyond the inputs is zeros.
+        // The last group of a plane ends with the plane's last stage, of which what is beyond the inputs is zeros. All this is
+        // the same in all lanes, and selected, not branched over: products begin late after every branch.
         const bool last = step + 1 == Shape::steps && in_plane == 0;
-        const bool ends = !OneRun && (++in_group == wide.group_steps ? last || group + 1 != a.groups : last);
-        if (turns && !adds) {
-          turn[warp / 4].wait(parity_of_turn);
-          parity_of_turn ^= 1;
+        const bool ends = !OneRun && (last || (in_group + 1 == wide.group_steps && group + 1 != a.groups));
+        const bool adds = OneRun ? stage != 0 || step != 0 : in_group != 0;
+        if constexpr (!OneRun) {
+          in_group = ends ? 0 : in_group + 1;
+          group = last ? 0 : ends ? group + 1 : group;
         }
         begin_products();
 #pragma unroll
@@ -215,8 +234,6 @@ __global__ void __launch_bounds__(Shape::threads, 1) multiply_wide(const __grid_
           multiply_async(sums[i % strips], fragments[step % 2][i],
                          tokens + 2 * (step * Shape::step_slices + i / strips), adds || (strips == 1 && i == 1));
         end_products();
-        if (turns && ends && lane == 0) turn[1 - warp / 4].arrive();
-        adds = true;
         products_done<1>();
         if (step == 0 && stage != 0 && lane == 0) empty[before].arrive();
         reader.fragments(fragments[(step + 1) % 2]);
@@ -226,16 +243,15 @@ __global__ void __launch_bounds__(Shape::threads, 1) multiply_wide(const __grid_
           full[ahead.slot].wait(ahead.parity);
         }
         reader.load(ahead.slot, (step + 2) % Shape::steps);
+        if (sums_tokens)
+          sum_of_x =
+              sum_of_step<Shape>(shared + here.slot * Shape::stage_bytes + token * stage_inputs, token, step, sum_of_x);
 
-        if constexpr (!OneRun) {
-          if (ends) {
-            products_done<0>();
-            settle(sums[0]);
-            output.add(a, sums[0]);
-            adds = false;
-            in_group = 0;
-            group = last ? 0 : group + 1;
-          }
+        if (ends) {
+          products_done<0>();
+          settle(sums[0]);
+          share_sums_of_x();
+          output.add(a, sums[0], sums_of_x[warp / 4] + 2 * t, first_token);
         }
       }
       before = here.slot;
@@ -246,7 +262,8 @@ __global__ void __launch_bounds__(Shape::threads, 1) multiply_wide(const __grid_
 #pragma unroll
     for (unsigned s = 0; s < strips; ++s) settle(sums[s]);
     if (lane == 0) empty[before].arrive();
-    output.store(a, sums, first_token);
+    if constexpr (OneRun) share_sums_of_x();
+    output.store(a, sums, sums_of_x[warp / 4] + 2 * t, first_token);
     ahead.advance(a.window);
   }
 #endif

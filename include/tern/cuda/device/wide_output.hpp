@@ -39,7 +39,7 @@ struct output_vector {
 
 /// A lane's outputs of a tile: `rows` rows from n on, of the tokens 8 j + c from its first, c = 0 and 1. Its sums are
 /// sums[r / 2][4 j + 2 (r % 2) + c] for row n + r.
-template <class Shape, bool OneRun, codec Codec>
+template <class Shape, bool OneRun, bool Zeros, codec Codec>
 class wide_output {
  public:
   static constexpr unsigned rows = 2 * Shape::strips, tokens = Shape::tokens;
@@ -54,11 +54,20 @@ class wide_output {
   }
 
   /// Adds the sums of the next run to the results.
-  __device__ void add(const product<Codec>& a, const std::int32_t (&sums)[tokens / 2]) {
+  /// @param sums_of_x  of the run, [tokens] from the lane's first, where w has zero points
+  __device__ void add(const product<Codec>& a, const std::int32_t (&sums)[tokens / 2], const std::int32_t* sums_of_x,
+                      unsigned first_token) {
     // Sums are shifted. To shift the scales instead is exact but for the tiniest, and saves a third of all operations.
     constexpr float unit = 1.0f / (1 << decoder<Codec>::shift);
     const float shifted[2] = {scales_[0] * unit, scales_[1] * unit};
-    if (shifted[0] / unit == scales_[0] && shifted[1] / unit == scales_[1]) {
+    if constexpr (Zeros) {
+#pragma unroll
+      for (unsigned i = 0; i < tokens / 2; ++i) {
+        const unsigned r = i / 2 % 2, token = i / 4 * 8 + i % 2;
+        const std::int32_t acc = correct(a, sums[i] >> decoder<Codec>::shift, sums_of_x, first_token, token, r);
+        results_[i] = __fmaf_rn(__int2float_rn(acc), scales_[r], results_[i]);
+      }
+    } else if (shifted[0] / unit == scales_[0] && shifted[1] / unit == scales_[1]) {
 #pragma unroll
       for (unsigned i = 0; i < tokens / 2; ++i)
         results_[i] = __fmaf_rn(__int2float_rn(sums[i]), shifted[i / 2 % 2], results_[i]);
@@ -79,12 +88,14 @@ class wide_output {
     }
   }
 
+  /// @param sums_of_x  as for add(), where there is one run
   __device__ void store(const product<Codec>& a, const std::int32_t (&sums)[Shape::strips][tokens / 2],
-                        unsigned first_token) const {
+                        const std::int32_t* sums_of_x, unsigned first_token) const {
     using kernel::output_type;
     const unsigned size = a.y_type == output_type::float32 || a.y_type == output_type::int32 ? 4 : 2;
-    if (reinterpret_cast<std::uintptr_t>(a.y) % (rows * size) != 0 || a.y_stride % rows != 0 || a.rows % rows != 0)
-      store_single(a, sums, first_token);
+    if (reinterpret_cast<std::uintptr_t>(a.y) % (rows * size) != 0 || a.y_stride % rows != 0 || a.rows % rows != 0 ||
+        (OneRun && Zeros))
+      store_single(a, sums, sums_of_x, first_token);
     else if (a.y_type == output_type::float32)
       store_vectors(output_constant<output_type::float32>{}, a, sums, first_token);
     else if (a.y_type == output_type::float16)
@@ -102,17 +113,28 @@ class wide_output {
     for (unsigned r = 0; r < rows; ++r) scales_[r] = load_scale(a.scales, a.scales_type, at + r);
   }
 
+  /// The sum of row n + r and a token, less what zero points add.
+  __device__ std::int32_t correct(const product<Codec>& a, std::int32_t acc, const std::int32_t* sums_of_x,
+                                  unsigned first_token, unsigned token, unsigned r) const {
+    const std::int32_t of_x = a.zeros != nullptr ? sums_of_x[token] : 0;
+    return corrected(a, acc, of_x, min(first_token + token, a.tokens - 1), panel_, run_, row_ + r);
+  }
+  __device__ void value_of(unsigned i, const std::int32_t (&acc)[rows], float (&value)[rows]) const {
+#pragma unroll
+    for (unsigned r = 0; r < rows; ++r) {
+      const float result = OneRun ? __fmaf_rn(__int2float_rn(acc[r]), scales_[r], 0.0f)
+                                  : results_[OneRun ? 0 : i / 2 * 4 + r % 2 * 2 + i % 2];
+      // Without bias it is -0, which changes no product.
+      value[r] = __fmaf_rn(result, scales_of_x_[i], bias_[r]);
+    }
+  }
+
   /// Token number i, which is 8 (i / 2) + i % 2 from the first.
   __device__ void outputs_of(unsigned i, const std::int32_t (&sums)[Shape::strips][tokens / 2], float (&value)[rows],
                              std::int32_t (&acc)[rows]) const {
 #pragma unroll
-    for (unsigned r = 0; r < rows; ++r) {
-      const unsigned at = i / 2 * 4 + r % 2 * 2 + i % 2;
-      acc[r] = sums[r / 2][at] >> decoder<Codec>::shift;
-      const float result = OneRun ? __fmaf_rn(__int2float_rn(acc[r]), scales_[r], 0.0f) : results_[OneRun ? 0 : at];
-      // Without bias it is -0, which changes no product.
-      value[r] = __fmaf_rn(result, scales_of_x_[i], bias_[r]);
-    }
+    for (unsigned r = 0; r < rows; ++r) acc[r] = sums[r / 2][i / 2 * 4 + r % 2 * 2 + i % 2] >> decoder<Codec>::shift;
+    value_of(i, acc, value);
   }
 
   template <kernel::output_type Type>
@@ -132,15 +154,20 @@ class wide_output {
     }
   }
 
-  /// Where outputs are not aligned to vectors.
+  /// Where outputs are not aligned to vectors, or there are zero points.
   __device__ void store_single(const product<Codec>& a, const std::int32_t (&sums)[Shape::strips][tokens / 2],
-                               unsigned first_token) const {
+                               const std::int32_t* sums_of_x, unsigned first_token) const {
 #pragma unroll
     for (unsigned i = 0; i < tokens / 4; ++i) {
-      const unsigned m = first_token + i / 2 * 8 + i % 2;
+      const unsigned token = i / 2 * 8 + i % 2, m = first_token + token;
       float value[rows];
       std::int32_t acc[rows];
       outputs_of(i, sums, value, acc);
+      if constexpr (OneRun && Zeros) {
+#pragma unroll
+        for (unsigned r = 0; r < rows; ++r) acc[r] = correct(a, acc[r], sums_of_x, first_token, token, r);
+        value_of(i, acc, value);
+      }
       if (m >= a.tokens) continue;
 #pragma unroll
       for (unsigned r = 0; r < rows; ++r)
