@@ -55,15 +55,15 @@ class blob_file {
   std::FILE* file_;
 };
 
-/// All bytes of a file. Errors: io_error with path and reason.
-inline std::vector<std::byte> read_file(const std::string& path) {
+/// All bytes of a file. Errors: io_error with the path and the reason, in the name of `who`.
+inline std::vector<std::byte> read_file(const char* who, const std::string& path) {
   struct open_file {
     std::FILE* file;
     ~open_file() {
       if (file != nullptr) std::fclose(file);
     }
   } const in{std::fopen(path.c_str(), "rb")};
-  if (in.file == nullptr) fail_io("cannot open ", path);
+  if (in.file == nullptr) fail_io(who, "cannot open", path);
   std::vector<std::byte> bytes;
   for (;;) {
     const std::size_t size = bytes.size(), more = greater(size, std::size_t{4096});
@@ -71,7 +71,7 @@ inline std::vector<std::byte> read_file(const std::string& path) {
     const std::size_t got = std::fread(bytes.data() + size, 1, more, in.file);
     bytes.resize(size + got);
     if (got == more) continue;
-    if (std::ferror(in.file) != 0) fail_io("cannot read ", path);
+    if (std::ferror(in.file) != 0) fail_io(who, "cannot read", path);
     return bytes;
   }
 }

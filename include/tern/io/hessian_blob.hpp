@@ -93,13 +93,15 @@ inline hessian load_hessian(std::span<const std::byte> bytes) {
 /// Writes save_hessian(h) to a file: PATH holds either what it held before or all of it, see save_file().
 /// Errors: io_error with path and reason.
 inline void save_hessian_file(const std::string& path, const hessian& h) {
-  detail::new_file file(path);
+  detail::new_file file("save_hessian_file", path);
   file.write(tern::save_hessian(h));
   file.commit();
 }
 
 /// The Hessian in a file. Errors: io_error with path and reason; format_error as load_hessian().
-inline hessian load_hessian_file(const std::string& path) { return tern::load_hessian(detail::read_file(path)); }
+inline hessian load_hessian_file(const std::string& path) {
+  return tern::load_hessian(detail::read_file("load_hessian_file", path));
+}
 
 }  // namespace TERN_TU
 }  // namespace tern::inline v0_1
