@@ -277,6 +277,25 @@ struct wide_choice {
   }
 };
 
+/// Microseconds of a tile for 128 inputs, on an H100: of 256 outputs x 128 tokens, 128 x 128, and 128 x 256. Where decoding takes
+/// longer than products, the more tokens share it the better.
+template <codec Codec>
+struct wide_times {
+  static constexpr double tall = 0.57, half = 0.29, broad = 0.75;
+};
+template <>
+struct wide_times<n4> {
+  static constexpr double tall = 1.1, half = 0.6, broad = 0.79;
+};
+template <>
+struct wide_times<n6> {
+  static constexpr double tall = 1.55, half = 0.85, broad = 1.03;
+};
+template <>
+struct wide_times<i8> {
+  static constexpr double tall = 0.68, half = 0.55, broad = 0.85;
+};
+
 /// @return false where multiply_few() serves the product, or serves it better
 template <codec Codec>
 bool multiply_many(cuda::device::product<Codec>& a, const cuda::launch& how) {
@@ -286,19 +305,21 @@ bool multiply_many(cuda::device::product<Codec>& a, const cuda::launch& how) {
   const std::size_t processors = multiprocessors();
   const bool few = a.tokens <= 32 || tiles < processors / (a.tokens <= 64 ? 6 : 5);
   if constexpr (device::stage_inputs % block_inputs<Codec> == 0) {
-    // The times are of an H100, with codec i2. Results beside sums leave registers for half as many rows.
+    using times = wide_times<Codec>;
+    using half = device::wide_shape<Codec, 1, 128>;
     wide_choice<Codec> best;
     const bool zeros = a.zeros != nullptr || a.x_zeros != nullptr;
-    using half = device::wide_shape<Codec, 1, 128>;
-    if (a.runs > 1 && zeros)
-      best.template consider<half, false, true>(a, processors, 0.35, 2.6);
-    else if (a.runs > 1)
-      best.template consider<half, false, false>(a, processors, 0.35, 2.6);
-    else if (zeros)
-      best.template consider<half, true, true>(a, processors, 0.35, 2.6);
-    else {
-      best.template consider<device::wide_shape<Codec, 2, 128>, true, false>(a, processors, 0.57, 3.4);
-      best.template consider<half, true, false>(a, processors, 0.29, 2.6);
+    if (a.runs > 1 && zeros) {  // results beside sums leave registers for half as many rows
+      best.template consider<half, false, true>(a, processors, times::half, 2.6);
+    } else if (a.runs > 1) {
+      best.template consider<half, false, false>(a, processors, times::half, 2.6);
+    } else if (zeros) {
+      best.template consider<half, true, true>(a, processors, times::half, 2.6);
+    } else {
+      best.template consider<device::wide_shape<Codec, 2, 128>, true, false>(a, processors, times::tall, 3.4);
+      best.template consider<half, true, false>(a, processors, times::half, 2.6);
+      if constexpr (times::broad < times::tall)
+        best.template consider<device::wide_shape<Codec, 1, 256>, true, false>(a, processors, times::broad, 3.4);
     }
     if ((a.tokens > 128 || !few) && best.multiply(a, how)) return true;
   }

@@ -4,19 +4,18 @@
 /// | what                                   | is                                                                             |
 /// |----------------------------------------|--------------------------------------------------------------------------------|
 /// | barrier                                | counts arrivals and bytes of a phase; waits are for the parity of a phase       |
-/// | copy_bulk                              | contiguous bytes, aligned to 16, to shared memory; the barrier counts them      |
 /// | copy_tensor                            | a box of a tensor map: strided, exchanged, with zeros beyond the tensor's ends   |
-/// | copy_tensor_to_all                     | the same to several blocks of a cluster, each at the same place as here          |
-/// | cluster_rank, cluster_sync, of_block   | blocks of threads that run together and reach each other's shared memory         |
+/// | cluster_rank, of_block, store_remote   | blocks of threads that run together and reach each other's shared memory         |
+/// | give_registers, take_registers         | other shares of the registers for warpgroups with other work (sm_90a)            |
 ///
 /// A ring of stages is two barriers a slot: `full`, on which the copying thread says how many bytes come and on which the bytes
 /// count; and `empty`, on which readers arrive. Phase number f of a slot has parity f % 2; a barrier that nobody has used
 /// passes a wait for parity 1.
 ///
 /// All barrier operations are of the default form, release and acquire in the block: with .cluster in their place every stage of a
-/// product took three times as long, and arrivals from other blocks are ordered by the copies that follow them anyway.
+/// product took three times as long.
 ///
-/// Source: PTX ISA, "mbarrier", "cp.async.bulk", "cp.async.bulk.tensor", "barrier.cluster".
+/// Source: PTX ISA, "mbarrier", "cp.async.bulk.tensor", "setmaxnreg", "barrier.cluster".
 #pragma once
 
 #include <tern/cuda/device/intrinsics.hpp>
@@ -45,7 +44,7 @@ __device__ inline uint2 load_shared(std::uint32_t address) {
   return v;
 }
 
-/// The same place in the shared memory of another block of the cluster: an address for arrive_remote and load_remote.
+/// The same place in the shared memory of another block of the cluster: an address for store_remote.
 __device__ inline std::uint32_t of_block(const void* at, unsigned rank) {
   std::uint32_t address;
   asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(shared_address(at)), "r"(rank));
@@ -61,10 +60,6 @@ class barrier {
   }
   __device__ void arrive() {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" : : "r"(shared_address(&state_)) : "memory");
-  }
-  /// Arrives on the barrier at this place of block `rank` of the cluster, which may be this one.
-  __device__ void arrive_remote(unsigned rank) {
-    asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" : : "r"(of_block(&state_, rank)) : "memory");
   }
   /// Arrives, and lets the phase wait for so many bytes of copies as well.
   __device__ void arrive_and_expect(unsigned bytes) {
@@ -96,14 +91,6 @@ class barrier {
 /// What this thread initialised can be used by other threads, copies and blocks of the cluster after the next barrier.
 __device__ inline void publish_barriers() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 
-/// @param bytes  a multiple of 16; both addresses are aligned to 16
-__device__ inline void copy_bulk(void* shared, const void* global, unsigned bytes, barrier& done) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
-               :
-               : "r"(shared_address(shared)), "l"(global), "r"(bytes), "r"(done.address())
-               : "memory");
-}
-
 /// @param map  a CUtensorMap: a kernel's __grid_constant__ parameter
 __device__ inline void prefetch_map(const void* map) {
   asm volatile("prefetch.tensormap [%0];" : : "l"(map) : "memory");
@@ -124,17 +111,6 @@ __device__ inline void copy_tensor(void* shared, const void* map, unsigned x, un
       : "r"(shared_address(shared)), "l"(map), "r"(x), "r"(y), "r"(z), "r"(done.address())
       : "memory");
 }
-/// To every block whose bit in `blocks` is set; the bytes count on each one's own barrier at the place of `done`.
-__device__ inline void copy_tensor_to_all(void* shared, const void* map, unsigned x, unsigned y, barrier& done,
-                                          unsigned blocks) {
-  asm volatile(
-      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster "
-      "[%0], [%1, {%2, %3}], [%4], %5;"
-      :
-      : "r"(shared_address(shared)), "l"(map), "r"(x), "r"(y), "r"(done.address()),
-        "h"(static_cast<std::uint16_t>(blocks))
-      : "memory");
-}
 
 __device__ inline unsigned cluster_rank() {
   unsigned rank;
@@ -153,10 +129,6 @@ __device__ inline void cluster_arrive_relaxed() {
   asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
 __device__ inline void cluster_wait() { asm volatile("barrier.cluster.wait.aligned;" ::: "memory"); }
-__device__ inline void cluster_sync() {
-  cluster_arrive();
-  cluster_wait();
-}
 
 /// Four words to another block's shared memory, at an address of of_block(); the barrier at `done`, in that block too, counts their
 /// 16 bytes. The thread goes on, and may end.
@@ -176,21 +148,6 @@ __device__ inline void give_registers() {
 template <unsigned N>
 __device__ inline void take_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" : : "n"(N));
-}
-
-/// A word of another block's shared memory, at an address of of_block().
-__device__ inline std::uint32_t load_remote(std::uint32_t address) {
-  std::uint32_t value;
-  asm volatile("ld.shared::cluster.u32 %0, [%1];" : "=r"(value) : "r"(address) : "memory");
-  return value;
-}
-__device__ inline uint4 load_remote_4(std::uint32_t address) {
-  uint4 v;
-  asm volatile("ld.shared::cluster.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "r"(address)
-               : "memory");
-  return v;
 }
 
 #endif

@@ -97,25 +97,6 @@ __device__ inline void store(const product<Codec>& a, std::size_t at, float valu
   if (a.y_type == kernel::output_type::bfloat16) static_cast<std::uint16_t*>(a.y)[at] = float_to_bfloat16(value);
 }
 
-/// Four outputs side by side, or the first `count` of them; at once where they are aligned to their size.
-template <codec Codec>
-__device__ inline void store_four(const product<Codec>& a, std::size_t at, const float (&value)[4],
-                                  const std::int32_t (&acc)[4], std::size_t count, bool aligned) {
-  if (!aligned || count < 4) {
-    for (unsigned i = 0; i < 4 && i < count; ++i) store(a, at + i, value[i], acc[i]);
-  } else if (a.y_type == kernel::output_type::int32) {
-    *reinterpret_cast<int4*>(static_cast<std::int32_t*>(a.y) + at) = {acc[0], acc[1], acc[2], acc[3]};
-  } else if (a.y_type == kernel::output_type::float32) {
-    *reinterpret_cast<float4*>(static_cast<float*>(a.y) + at) = {value[0], value[1], value[2], value[3]};
-  } else {
-    const bool half = a.y_type == kernel::output_type::float16;
-    std::uint32_t bits[4];
-    for (unsigned i = 0; i < 4; ++i) bits[i] = half ? float_to_half(value[i]) : float_to_bfloat16(value[i]);
-    *reinterpret_cast<uint2*>(static_cast<std::uint16_t*>(a.y) + at) = {bits[0] | bits[1] << 16,
-                                                                        bits[2] | bits[3] << 16};
-  }
-}
-
 /// Outputs of a token and of two rows side by side, or of the first alone; at once where they are aligned to their size. Types are
 /// chosen by selection, not by branches: a kernel of two microseconds feels every line of code it has to fetch.
 template <codec Codec>

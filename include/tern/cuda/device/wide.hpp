@@ -30,11 +30,10 @@ namespace tern::inline v0_1::cuda::device {
 inline constexpr unsigned stage_inputs = 128;
 inline constexpr unsigned most_wide_stages = 8;
 
-/// Two warpgroups, each of which takes Strips x 64 rows; both take the same tokens, 64 or 128. A third copies: one of its
+/// Two warpgroups, each of which takes Strips x 64 rows; both take the same tokens, 128 or 256. A third copies: one of its
 /// threads, but registers are given and taken by warpgroups.
 template <codec Codec, unsigned Strips, unsigned Tokens>
 struct wide_shape {
-  static_assert(Tokens == 128);  // a thread of a warpgroup for each, where their sums are wanted
   static constexpr unsigned strips = Strips, tokens = Tokens, warps = 8, threads = 128 + 32 * warps;
   static constexpr unsigned block_panels = warps * Strips;
   static constexpr unsigned fold = Codec::fold, bytes = Codec::bytes;
@@ -130,6 +129,7 @@ struct ring_place {
 template <class Shape, bool OneRun, bool Zeros, codec Codec>
 __global__ void __launch_bounds__(Shape::threads, 1) multiply_wide(const __grid_constant__ wide_product<Codec> wide) {
 #if defined(TERN_HAS_WGMMA)
+  static_assert(!Zeros || Shape::tokens == 128);  // a thread of a warpgroup for each
   extern __shared__ uint4 unaligned[];
   __shared__ barrier full[most_wide_stages], empty[most_wide_stages];
   __shared__ std::int32_t sums_of_x[2][Shape::tokens];
