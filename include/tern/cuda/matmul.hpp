@@ -86,7 +86,7 @@ inline std::size_t multiprocessors() { return device_attribute(cudaDevAttrMultiP
 inline std::size_t most_shared_memory() { return device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin); }
 
 /// @param most_warps  of a block; fewer where they would have nothing to do
-template <class Atom, unsigned Loads, codec Codec>
+template <class Atom, unsigned Loads, bool OneRun, codec Codec>
 void multiply_on_device(cuda::device::product<Codec>& a, std::size_t most_warps, const cuda::launch& how) {
   namespace device = cuda::device;
   constexpr std::size_t of_run = device::run_bytes(Atom::tokens, Atom::panels),
@@ -94,9 +94,8 @@ void multiply_on_device(cuda::device::product<Codec>& a, std::size_t most_warps,
   static_assert(of_run + of_tile <= shared_memory);
   a.window = static_cast<unsigned>(lesser<std::size_t>(a.runs, (shared_memory - of_tile) / of_run));
   const std::size_t warps = greater<std::size_t>(2, lesser(most_warps, ceil_div(steps_of(a), Loads)));
-  const auto kernel =
-      a.runs == 1 ? device::multiply<Atom, Loads, true, Codec> : device::multiply<Atom, Loads, false, Codec>;
-  launch_kernel(kernel, {ceil_div(a.rows, panel_rows * Atom::panels), ceil_div(a.tokens, Atom::tokens)}, 32 * warps,
+  launch_kernel(device::multiply<Atom, Loads, OneRun, Codec>,
+                {ceil_div(a.rows, panel_rows * Atom::panels), ceil_div(a.tokens, Atom::tokens)}, 32 * warps,
                 a.window * of_run + of_tile, how, a, "cuda::matmul");
 }
 
@@ -111,22 +110,27 @@ inline std::size_t warps_of_block(std::size_t blocks, std::size_t resident) {
 template <codec Codec>
 void multiply_few(cuda::device::product<Codec>& a, const cuda::launch& how) {
   namespace device = cuda::device;
+  using one = device::dp4a_atom<Codec>;
+  using eight = device::mma_atom<Codec, 1>;
+  using sixteen = device::mma_atom<Codec, 2>;
+  using many = device::mma_atom<Codec, 4>;
   const std::size_t panels = ceil_div(a.rows, panel_rows), pairs = ceil_div(panels, 2);
-  const std::size_t warps = warps_of_block(panels, 48);
-  // Every warp waits for its activations as often as it loads: once, if that many loads leave registers for all of its block.
-  const bool long_rows = pairs <= multiprocessors() && steps_of(a) > 2 * 16;
-  if (a.tokens == 1 && (a.runs > 1 || steps_of(a) <= 2 * warps))
-    multiply_on_device<device::dp4a_atom<Codec>, 2>(a, warps, how);
-  else if (a.tokens == 1)
-    multiply_on_device<device::dp4a_atom<Codec>, 5>(a, warps_of_block(panels, 32), how);
-  else if (a.tokens <= 8 && a.runs == 1 && long_rows)
-    multiply_on_device<device::mma_atom<Codec, 1>, 4>(a, 16, how);
-  else if (a.tokens <= 8)
-    multiply_on_device<device::mma_atom<Codec, 1>, 2>(a, warps_of_block(pairs, 32), how);
-  else if (a.tokens <= 16)
-    multiply_on_device<device::mma_atom<Codec, 2>, 2>(a, warps_of_block(pairs, 20), how);
-  else
-    multiply_on_device<device::mma_atom<Codec, 4>, 1>(a, warps_of_block(pairs * ceil_div(a.tokens, 32), 16), how);
+  const std::size_t tiles = pairs * ceil_div(a.tokens, many::tokens);
+  if (a.runs != 1) {
+    if (a.tokens == 1) return multiply_on_device<one, 2, false>(a, warps_of_block(panels, 48), how);
+    if (a.tokens <= 8) return multiply_on_device<eight, 1, false>(a, warps_of_block(pairs, 32), how);
+    if (a.tokens <= 16) return multiply_on_device<sixteen, 1, false>(a, warps_of_block(pairs, 20), how);
+    return multiply_on_device<many, 1, false>(a, warps_of_block(tiles, 16), how);
+  }
+  // A warp waits for activations as often as it loads: but once, where that many loads leave registers for a block's warps.
+  if (a.tokens == 1 && steps_of(a) > 2 * warps_of_block(panels, 48))
+    return multiply_on_device<one, 5, true>(a, warps_of_block(panels, 32), how);
+  if (a.tokens == 1) return multiply_on_device<one, 2, true>(a, warps_of_block(panels, 48), how);
+  if (a.tokens <= 8 && pairs <= multiprocessors() && steps_of(a) > 2 * 16)
+    return multiply_on_device<eight, 4, true>(a, 16, how);
+  if (a.tokens <= 8) return multiply_on_device<eight, 2, true>(a, warps_of_block(pairs, 32), how);
+  if (a.tokens <= 16) return multiply_on_device<sixteen, 2, true>(a, warps_of_block(pairs, 20), how);
+  return multiply_on_device<many, 1, true>(a, warps_of_block(tiles, 16), how);
 }
 
 /// Many tokens, in tiles. @return false, having done nothing, where the tiles take no such product
@@ -212,6 +216,10 @@ bool multiply_split(const cuda::device::product<Codec>& a, std::size_t split, co
   check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   static_cast<int>(shared_bytes)),
              "cudaFuncSetAttribute");
+  // Without this it may set aside less than two blocks need.
+  check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributePreferredSharedMemoryCarveout,
+                                  cudaSharedmemCarveoutMaxShared),
+             "cudaFuncSetAttribute");
   launch_kernel(kernel, {ceil_div(a.rows, Shape::rows) * split, ceil_div(a.tokens, Shape::tokens), split},
                 Shape::threads, shared_bytes, how, of, "cuda::matmul");
   return true;
@@ -224,18 +232,25 @@ struct split_choice {
   std::size_t split = 1;
   double time = 1e30;
 
-  /// By Shape in clusters of up to eight, where that is faster. The times are microseconds on an H100, fitted to 500 products of 16
-  /// to 128 tokens: a stage takes a block 0.22 us, and a multiprocessor 0.094 us for each 64 rows; sums and outputs take a multiprocessor
-  /// 0.027 us for each 64 rows and token; clusters of eight are late to start.
+  /// By Shape in clusters of up to eight, where that is faster.
+  ///
+  /// The times are microseconds on an H100, fitted to 500 products of 16 to 128 tokens; the choice is within 11 % of the best of
+  /// all shapes and splits for each of them, and nearly always the best. A stage takes a block 0.25 us alone, and a multiprocessor
+  /// 0.09 us for each 64 rows; what follows the last takes a multiprocessor 0.019 us for each 64 rows and token. Clusters of four
+  /// and eight leave multiprocessors idle, where those of a part of the device are no multiple; eight blocks are late to start.
+  /// A multiprocessor has room for two blocks at once.
   template <class Shape>
   void consider(const cuda::device::product<Codec>& a, std::size_t processors) {
     const std::size_t tiles = ceil_div(a.rows, Shape::rows) * ceil_div(a.tokens, Shape::tokens);
     const std::size_t stages = ceil_div(a.blocks, Shape::blocks);
     for (const std::size_t by : {1, 2, 4, 8}) {
       if (by > stages) break;
-      const double strips = static_cast<double>(ceil_div(tiles * by, processors) * (Shape::panels / 4));
-      const double launch = by == 8 ? 2.3 : 1.3, stage = greater(0.22, 0.094 * strips);
-      const double about = launch + static_cast<double>(ceil_div(stages, by)) * stage + 0.027 * strips * Shape::tokens;
+      const std::size_t at_once = by <= 2 ? processors : greater<std::size_t>(1, processors * 10 / 11);
+      const std::size_t rounds = ceil_div(tiles * by, at_once), waves = ceil_div(rounds, 2);
+      const double strips = static_cast<double>(lesser<std::size_t>(rounds, 2) * (Shape::panels / 4));
+      const double launch = by == 8 ? 2.3 : 1.3, stage = greater(0.25, 0.089 * strips);
+      const double wave = static_cast<double>(ceil_div(stages, by)) * stage + 0.019 * strips * Shape::tokens;
+      const double about = launch + static_cast<double>(waves) * wave;
       if (about < time) *this = {multiply_split<Shape, Codec>, by, about};
     }
   }
