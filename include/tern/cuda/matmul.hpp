@@ -4,6 +4,7 @@
 
 #include <tern/cuda/device/split.hpp>
 #include <tern/cuda/device/tile.hpp>
+#include <tern/cuda/device/token.hpp>
 #include <tern/cuda/device/wide.hpp>
 #include <tern/cuda/device_activations.hpp>
 #include <tern/cuda/device_matrix.hpp>
@@ -103,6 +104,21 @@ void multiply_on_device(cuda::device::product<Codec>& a, std::size_t most_warps,
 /// @param resident  warps that the registers of a multiprocessor hold
 inline std::size_t warps_of_block(std::size_t blocks, std::size_t resident) {
   return greater<std::size_t>(4, lesser<std::size_t>(16, resident / ceil_div(blocks, multiprocessors())));
+}
+
+/// One token by weights of one run. @return false, having done nothing, where there are more runs or zero points, and where a panel
+/// is so long that multiply_few(), which has more of it on its way at once, serves the product better
+template <codec Codec>
+bool multiply_token(cuda::device::product<Codec>& a, const cuda::launch& how) {
+  namespace device = cuda::device;
+  const std::size_t steps = steps_of(a), panels = ceil_div(a.rows, panel_rows);
+  if (a.tokens != 1 || a.runs != 1 || a.zeros != nullptr || a.x_zeros != nullptr || steps == 0 ||
+      steps > device::most_token_steps)
+    return false;
+  a.window = static_cast<unsigned>(steps);
+  const std::size_t warps = lesser(warps_of_block(panels, 48), ceil_div(steps, std::size_t{device::token_loads}));
+  launch_kernel(device::multiply_token<Codec>, {panels}, 32 * warps, 0, how, a, "cuda::matmul");
+  return true;
 }
 
 /// Few tokens: a panel or two a block of threads, and as many of their bytes in flight as registers hold. The resident warps are
@@ -378,6 +394,7 @@ void matmul(const device_activations_view& x, const W& w, matrix_view<Y> y, std:
   detail::check_product(x, weights, y.rows(), y.cols(), std::same_as<Y, std::int32_t>, bias);
   if (x.rows() == 0 || w.rows() == 0) return;
   device::product<Codec> a = detail::device_product(x, weights.layout(), y, bias);
+  if (detail::multiply_token(a, how)) return;
   if (!detail::multiply_tens(a, how) && !detail::multiply_many(a, how)) detail::multiply_few(a, how);
 }
 
