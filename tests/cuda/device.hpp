@@ -7,7 +7,9 @@
 #include <tern/cuda.hpp>
 #include <tern/kernel/reference.hpp>
 
+#include <algorithm>
 #include <random>
+#include <thread>
 #include <vector>
 
 namespace tern_test {
@@ -101,12 +103,30 @@ tern::packed_matrix<Codec> draw_weights(std::size_t rows, std::size_t cols, std:
   return tern::packed_matrix<Codec>(w);
 }
 
+/// The reference's product, its tokens on several threads: it takes most of the tests' time.
+template <class Y, tern::codec Codec>
+void reference_matmul(const tern::quantized_activations& x, const tern::packed_matrix<Codec>& w,
+                      const std::vector<float>& bias, const tern::matrix_view<Y>& y) {
+  const std::size_t each = tern::detail::ceil_div(x.rows(), std::max(1u, std::thread::hardware_concurrency()));
+  std::vector<std::thread> threads;
+  for (std::size_t m = 0; m < x.rows(); m += each)
+    threads.emplace_back([&, m, tokens = std::min(each, x.rows() - m)] {
+      const auto part = tern::quantized_activations::from_codes(
+          {x.view().codes(m), tokens, x.cols(), x.view().row_stride()}, {&x.view().scale(m), tokens},
+          x.has_zeros() ? std::span<const std::int32_t>(&x.view().zero(m), tokens) : std::span<const std::int32_t>());
+      tern::kernel::reference::matmul<Codec>({part.view(), w.view(),
+                                              tern::matrix_view<Y>(y.row(m), tokens, y.cols(), y.row_stride()),
+                                              bias.empty() ? nullptr : bias.data()});
+    });
+  for (std::thread& thread : threads) thread.join();
+}
+
 /// What run(x, w, y, bias), on device memory, writes == the reference's product of x and w, as bytes.
 template <class Y, tern::codec Codec, class Run>
 bool run_agrees(const tern::quantized_activations& x, const tern::packed_matrix<Codec>& w,
                 const std::vector<float>& bias, const Run& run) {
   guarded_output<Y> y(x.rows(), w.rows());
-  tern::kernel::reference::matmul<Codec>({x.view(), w.view(), y.expected(), bias.empty() ? nullptr : bias.data()});
+  reference_matmul(x, w, bias, y.expected());
   const tern::cuda::device_activations on_x(x.view());
   const tern::cuda::device_matrix on_w(w);
   const tern::cuda::device_bytes on_bias = to_device(bias);
