@@ -134,6 +134,7 @@ void multiply_few(cuda::device::product<Codec>& a, const cuda::launch& how) {
   const std::size_t tiles = pairs * ceil_div(a.tokens, many::tokens);
   if (a.runs != 1) {
     if (a.tokens == 1) return multiply_on_device<one, 2, false>(a, warps_of_block(panels, 48), how);
+    if (a.tokens <= 8 && pairs <= multiprocessors()) return multiply_on_device<eight, 2, false>(a, 16, how);
     if (a.tokens <= 8) return multiply_on_device<eight, 1, false>(a, warps_of_block(pairs, 32), how);
     if (a.tokens <= 16) return multiply_on_device<sixteen, 1, false>(a, warps_of_block(pairs, 20), how);
     return multiply_on_device<many, 1, false>(a, warps_of_block(tiles, 16), how);
@@ -254,16 +255,18 @@ struct split_choice {
   /// all shapes and splits for each of them, and nearly always the best. A stage takes a block 0.25 us alone, and a multiprocessor
   /// 0.09 us for each 64 rows; what follows the last takes a multiprocessor 0.019 us for each 64 rows and token. Clusters of four
   /// and eight leave multiprocessors idle, where those of a part of the device are no multiple; eight blocks are late to start.
-  /// A multiprocessor has room for two blocks at once.
+  /// A multiprocessor has room for two blocks at once, or for as many as need less memory.
   template <class Shape>
-  void consider(const cuda::device::product<Codec>& a, std::size_t processors) {
+  void consider(const cuda::device::product<Codec>& a, std::size_t processors, std::size_t shared) {
     const std::size_t tiles = ceil_div(a.rows, Shape::rows) * ceil_div(a.tokens, Shape::tokens);
     const std::size_t stages = ceil_div(a.blocks, Shape::blocks);
     for (const std::size_t by : {1, 2, 4, 8}) {
       if (by > stages) break;
       const std::size_t at_once = by <= 2 ? processors : greater<std::size_t>(1, processors * 10 / 11);
-      const std::size_t rounds = ceil_div(tiles * by, at_once), waves = ceil_div(rounds, 2);
-      const double strips = static_cast<double>(lesser<std::size_t>(rounds, 2) * (Shape::panels / 4));
+      const std::size_t bytes = ceil_div(stages, by) * Shape::stage_bytes + Shape::sums_bytes + 2048;
+      const std::size_t fit = greater<std::size_t>(2, lesser<std::size_t>(4, shared / bytes));
+      const std::size_t rounds = ceil_div(tiles * by, at_once), waves = ceil_div(rounds, fit);
+      const double strips = static_cast<double>(lesser(rounds, fit) * (Shape::panels / 4));
       const double launch = by == 8 ? 2.3 : 1.3, stage = greater(0.25, 0.089 * strips);
       const double wave = static_cast<double>(ceil_div(stages, by)) * stage + 0.019 * strips * Shape::tokens;
       const double about = launch + static_cast<double>(waves) * wave;
@@ -279,11 +282,11 @@ bool multiply_tens(const cuda::device::product<Codec>& a, const cuda::launch& ho
   if constexpr (device::stage_inputs % block_inputs<Codec> == 0) {
     if (a.tokens <= 16 || a.tokens > 128) return false;
     split_choice<Codec> best;
-    const std::size_t processors = multiprocessors();
-    best.template consider<device::split_shape<Codec, 1, 32>>(a, processors);
-    best.template consider<device::split_shape<Codec, 2, 32>>(a, processors);
-    best.template consider<device::split_shape<Codec, 2, 64>>(a, processors);
-    best.template consider<device::split_shape<Codec, 2, 128>>(a, processors);
+    const std::size_t processors = multiprocessors(), shared = most_shared_memory();
+    best.template consider<device::split_shape<Codec, 1, 32>>(a, processors, shared);
+    best.template consider<device::split_shape<Codec, 2, 32>>(a, processors, shared);
+    best.template consider<device::split_shape<Codec, 2, 64>>(a, processors, shared);
+    best.template consider<device::split_shape<Codec, 2, 128>>(a, processors, shared);
     return best.multiply != nullptr && best.multiply(a, best.split, how);
   }
   return false;
