@@ -122,9 +122,8 @@ __device__ inline unsigned cluster_blocks() {
   asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(blocks));
   return blocks;
 }
-/// All threads of all blocks of the cluster; what they wrote to shared memory before can be read after. Before a block ends, too,
-/// if others may still reach its shared memory. In two halves, between which a thread does what concerns nobody else.
-__device__ inline void cluster_arrive() { asm volatile("barrier.cluster.arrive.aligned;" ::: "memory"); }
+/// All threads of all blocks of the cluster: here to wait until all blocks run and have published their barriers, before anybody
+/// stores to another. In two halves; the first orders no memory, which took 0.7 us where it did.
 __device__ inline void cluster_arrive_relaxed() {
   asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
