@@ -139,74 +139,73 @@ __global__ void __launch_bounds__(Shape::threads, 1) multiply_split(const __grid
         if (++slot == a.window) slot = 0, parity ^= 1;
       }
     }
-    __syncthreads();
-    return;
-  }
-
-  // Addresses that grow with the slot: the compiler would compute them anew, and a stage has no instruction to spare.
-  std::int32_t sums[Shape::tokens / 2];
-  std::uint32_t ready = kept(shared_address(full)), left = kept(shared_address(empty));
-  std::uint32_t words_at = kept(shared_address(shared) + Shape::x_bytes + warp * Shape::panel_bytes +
-                                t / fold * bytes * vector_bytes + 8 * g);
-  unsigned stage = 0, slot = 0, parity = 0;
-  const lane_field<Codec> field(t % fold);
-  using fragments = std::uint32_t[4][4];
-  // Waits for the stage, decodes its weights and begins its products; those of the stage before may still run.
-  const auto multiply_stage = [&](fragments& to) {
-    barrier::wait(ready, parity);
+  } else {
+    // Addresses that grow with the slot: the compiler would compute them anew, and a stage has no instruction to spare.
+    std::int32_t sums[Shape::tokens / 2];
+    std::uint32_t ready = kept(shared_address(full)), left = kept(shared_address(empty));
+    std::uint32_t words_at = kept(shared_address(shared) + Shape::x_bytes + warp * Shape::panel_bytes +
+                                  t / fold * bytes * vector_bytes + 8 * g);
+    unsigned stage = 0, slot = 0, parity = 0;
+    const lane_field<Codec> field(t % fold);
+    using fragments = std::uint32_t[4][4];
+    // Waits for the stage, decodes its weights and begins its products; those of the stage before may still run.
+    const auto multiply_stage = [&](fragments& to) {
+      barrier::wait(ready, parity);
 #pragma unroll
-    for (unsigned q = 0; q < 4; ++q)
+      for (unsigned q = 0; q < 4; ++q)
 #pragma unroll
-      for (unsigned h = 0; h < 2; ++h) {
-        std::uint32_t words[2][bytes];
+        for (unsigned h = 0; h < 2; ++h) {
+          std::uint32_t words[2][bytes];
 #pragma unroll
-        for (unsigned v = 0; v < bytes; ++v) {
-          const uint2 both = load_shared(words_at + ((8 * q + 4 * h) / fold * bytes + v) * vector_bytes);
-          words[0][v] = both.x, words[1][v] = both.y;
+          for (unsigned v = 0; v < bytes; ++v) {
+            const uint2 both = load_shared(words_at + ((8 * q + 4 * h) / fold * bytes + v) * vector_bytes);
+            words[0][v] = both.x, words[1][v] = both.y;
+          }
+          to[q][2 * h] = field(a.decode, words[0]);  // of block (8 q + 4 h + t) / fold
+          to[q][2 * h + 1] = field(a.decode, words[1]);
         }
-        to[q][2 * h] = field(a.decode, words[0]);  // of block (8 q + 4 h + t) / fold
-        to[q][2 * h + 1] = field(a.decode, words[1]);
+      const std::uint64_t tokens = describe(shared + slot * Shape::stage_bytes);
+      const auto first_tokens = static_cast<std::uint32_t>(tokens);
+      begin_products();
+#pragma unroll
+      for (unsigned q = 0; q < 4; ++q)
+        multiply_async(sums, to[q], tokens >> 32 << 32 | (first_tokens + 2 * q), q != 0 || stage != 0);
+      end_products();
+      products_done<1>();  // those of the stage before: its fragments and its slot are free
+      if (stage != 0) {
+        if (lane == 0) barrier::arrive(left);
+        left += sizeof(barrier);
       }
-    const std::uint64_t tokens = describe(shared + slot * Shape::stage_bytes);
-    const auto first_tokens = static_cast<std::uint32_t>(tokens);
-    begin_products();
-#pragma unroll
-    for (unsigned q = 0; q < 4; ++q)
-      multiply_async(sums, to[q], tokens >> 32 << 32 | (first_tokens + 2 * q), q != 0 || stage != 0);
-    end_products();
-    products_done<1>();  // those of the stage before: its fragments and its slot are free
-    if (stage != 0) {
-      if (lane == 0) barrier::arrive(left);
-      left += sizeof(barrier);
-    }
-    if (slot == 0) left = kept(shared_address(empty));
-    ready += sizeof(barrier), words_at += Shape::stage_bytes;
-    if (++slot == a.window) {
-      ready -= a.window * sizeof(barrier), words_at -= a.window * Shape::stage_bytes;
-      slot = 0, parity ^= 1;
-    }
-    return ++stage < stages;
-  };
-  fragments even, odd;
-  while (multiply_stage(even) && multiply_stage(odd)) continue;
-  products_done<0>();
-  settle(sums);
+      if (slot == 0) left = kept(shared_address(empty));
+      ready += sizeof(barrier), words_at += Shape::stage_bytes;
+      if (++slot == a.window) {
+        ready -= a.window * sizeof(barrier), words_at -= a.window * Shape::stage_bytes;
+        slot = 0, parity ^= 1;
+      }
+      return ++stage < stages;
+    };
+    fragments even, odd;
+    while (multiply_stage(even) && multiply_stage(odd)) continue;
+    products_done<0>();
+    settle(sums);
 
-  unsigned block = 0, place = warp;  // a piece is finished by the block'th, at this place
+    unsigned block = 0, place = warp;  // a piece is finished by the block'th, at this place
 #pragma unroll
-  for (unsigned octet = 0; octet < Shape::tokens / 8; ++octet, place += panels) {
-    if (octet * panels + warp >= pieces) break;
-    for (; place >= share; place -= share) ++block;
-    const std::int32_t v[4] = {sums[4 * octet], sums[4 * octet + 1], sums[4 * octet + 2], sums[4 * octet + 3]};
-    int4* const to = sums_of_all + (rank * share + place) * 32 + lane;
-    if (block == rank)
-      *to = {v[0], v[1], v[2], v[3]};
-    else
-      store_remote(of_block(to, block), v, of_block(&received, block));
+    for (unsigned octet = 0; octet < Shape::tokens / 8; ++octet, place += panels) {
+      if (octet * panels + warp >= pieces) break;
+      for (; place >= share; place -= share) ++block;
+      const std::int32_t v[4] = {sums[4 * octet], sums[4 * octet + 1], sums[4 * octet + 2], sums[4 * octet + 3]};
+      int4* const to = sums_of_all + (rank * share + place) * 32 + lane;
+      if (block == rank)
+        *to = {v[0], v[1], v[2], v[3]};
+      else
+        store_remote(of_block(to, block), v, of_block(&received, block));
+    }
   }
   const bool aligned = reinterpret_cast<std::uintptr_t>(a.y) % 8 == 0 && a.y_stride % 2 == 0;
   copied();
   __syncthreads();  // this block's sums and scales_of_x are there
+  if (warp == panels) return;
   received.wait(0);
   for (unsigned i = warp; i < own_pieces; i += panels) {
     std::int32_t acc[2][2] = {};  // [token][row]
