@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// Kernels allocate nothing. Counts the calls of operator new, which this program replaces.
+#include <tern/quantize/gptq.hpp>
+#include <tern/quantize/output_refit.hpp>
 #include <tern/tern.hpp>
 #include <tern/thread_pool.hpp>
 
@@ -25,6 +27,18 @@ void* allocate(std::size_t size, std::size_t alignment) {
 struct immediate_pool {
   int NumThreads() const { return 3; }
   void Schedule(auto task) { task(); }
+};
+
+/// Three parts, one after the other; counts what they allocate.
+struct counting_executor {
+  std::size_t* count;
+  std::size_t concurrency() const { return 3; }
+  template <class F>
+  void parallel_for(std::size_t n, F&& f) const {
+    const std::size_t before = allocations;
+    for (std::size_t i = 0; i < n; ++i) f(i);
+    *count += allocations - before;
+  }
 };
 
 /// Calls f and tells how often it allocated.
@@ -97,4 +111,20 @@ TEST_CASE("views of packed weights and of activations allocate nothing", "[alloc
           const tern::packed_view<tern::i2> view(w.storage(), w.format());
           const tern::activations_view q(memory, 5, 100, false);
         }) == 0);
+}
+
+TEST_CASE("fits with importances allocate on the calling thread", "[allocation]") {
+  const auto w = tern_test::draw_matrix(70, 96, 7);
+  tern::hessian h(96);
+  std::size_t count = 0;
+  const counting_executor ex{&count};
+  h.observe(tern_test::draw_matrix(200, 96, 8), ex);
+  const auto importance = tern::importances(h);
+  (void)tern::quantize_trit_code(w, {.granularity = tern::per_group(32), .importance = importance}, ex);
+  (void)tern::decompose(w, {.planes = 2, .method = tern::decompose_method::balanced, .importance = importance}, ex);
+  (void)tern::gptq_trit_code(w, h, {}, {.granularity = tern::per_group(32)}, ex);
+  auto q = tern::gptq_int(w, h, {}, {}, ex);
+  tern::refit_outputs(q, w, h, 2, ex);
+  (void)tern::output_distortion(w, tern::dequantize(q), h, ex);
+  CHECK(count == 0);
 }

@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "support/catch.hpp"
+#include "support/textbook.hpp"
 
 namespace {
 
@@ -492,4 +493,25 @@ TEST_CASE("decompose: importances are checked and lower the error that they weig
   CHECK_THROWS_WITH(tern::decompose(w, o), tern_test::contains("importance of input 3"));
   o.importance = std::span<const float>(h).first(255);
   CHECK_THROWS_AS(tern::decompose(w, o), tern::shape_error);
+}
+
+TEST_CASE("balanced planes: each group goes by the importances of its own inputs", "[quantize]") {
+  const auto w = tern_test::draw_matrix(3, 96, 51), drawn = tern_test::draw_matrix(1, 96, 52);
+  std::vector<float> importance(96);
+  for (std::size_t k = 0; k < 96; ++k) importance[k] = 0.01f + drawn(0, k) * drawn(0, k);
+  const auto q = tern::decompose(w, {.planes = 2,
+                                     .granularity = tern::per_group(32),
+                                     .method = tern::decompose_method::balanced,
+                                     .importance = importance});
+  for (std::size_t n = 0; n < 3; ++n)
+    for (std::size_t g = 0; g < 3; ++g) {
+      const tern::matrix_view<const float> part(w.row(n) + 32 * g, 1, 32);
+      const auto alone = tern::decompose(part, {.planes = 2,
+                                                .method = tern::decompose_method::balanced,
+                                                .importance = std::span(importance).subspan(32 * g, 32)});
+      for (std::size_t p = 0; p < q.planes; ++p) {
+        CHECK(q.scale(p, n, g) == alone.scale(p, 0, 0));
+        for (std::size_t k = 0; k < 32; ++k) CHECK(q.code_row(p, n)[32 * g + k] == alone.code_row(p, 0)[k]);
+      }
+    }
 }

@@ -139,6 +139,10 @@ TEST_CASE("hadamard: sixteen-bit inputs, other shapes", "[quantize]") {
   CHECK(tern_test::same(y, z));
   CHECK_THROWS_AS(r.apply(tern::matrix<float>(2, 19), y), tern::shape_error);
   CHECK_THROWS_AS(r.apply(tern::matrix<float>(3, 20), y), tern::shape_error);
+  tern::matrix<float> unit(1, 2, {1.0f, 0.0f});
+  hadamard_rotation(2).apply(unit, unit);
+  CHECK(std::fabs(unit(0, 0)) == static_cast<float>(std::sqrt(0.5)));
+  CHECK(unit(0, 0) == unit(0, 1));
   tern::matrix<float> none(0, 20);
   r.apply(none, none);
 }

@@ -155,3 +155,38 @@ TEST_CASE("hessian: any damaged byte and any other length is a format error", "[
   longer.resize(good.size() + 8);
   CHECK_THROWS_AS(tern::load_hessian(longer), tern::format_error);
 }
+
+TEST_CASE("hessian: right checksums make no nonsense a Hessian", "[quantize]") {
+  tern::hessian h(3);
+  h.observe(tern_test::draw_matrix(4, 3, 9));
+  const tern::aligned_bytes good = tern::save_hessian(h);
+  // Written at an offset of the header or of the sums, and both checksums made right.
+  const auto message = [&](std::size_t offset, auto value) {
+    std::vector<std::byte> bytes(good.data(), good.data() + good.size());
+    std::memcpy(bytes.data() + offset, &value, sizeof value);
+    const std::span<const std::byte> all = bytes;
+    const std::uint32_t sums = tern::detail::crc32(all.subspan(64));
+    std::memcpy(bytes.data() + 12, &sums, sizeof sums);
+    const std::uint32_t header = tern::detail::crc32(all.first(60));
+    std::memcpy(bytes.data() + 60, &header, sizeof header);
+    try {
+      return same_sums(tern::load_hessian(bytes), h) ? std::string("same") : std::string("another");
+    } catch (const tern::format_error& e) {
+      return std::string(e.what());
+    }
+  };
+  CHECK(message(0, std::uint8_t{0x89}) == "same");
+  CHECK(message(24, std::uint64_t{5}) == "another");
+  CHECK(message(8, std::uint32_t{2}) == "hessian: version 2 of the layout; this program reads version 1");
+  for (const std::size_t zero : {std::size_t{32}, std::size_t{59}})
+    CHECK(message(zero, std::uint8_t{1}) == "hessian: bytes 32 to 59 must be 0");
+  // ~0 - 3 = -4: 4 K (K + 1) is 48 modulo 2^64, as for K = 3.
+  for (const std::uint64_t inputs : {std::uint64_t{0}, std::uint64_t{4}, std::uint64_t{1} << 63,
+                                     (std::uint64_t{1} << 32) + 2, ~std::uint64_t{0} - 3, ~std::uint64_t{0}})
+    CHECK(message(16, inputs) == "hessian: 48 bytes of sums for " + std::to_string(inputs) + " inputs");
+  CHECK(message(64 + 8, std::numeric_limits<double>::infinity()) == "hessian: sum 1 is not finite");
+  CHECK(message(64 + 40, std::numeric_limits<double>::quiet_NaN()) == "hessian: sum 5 is not finite");
+  CHECK_THROWS_AS(tern::hessian::from_sums(2, 1, std::vector<double>(4)), tern::shape_error);
+  // Refused before memory for 2^30 x 2^30 sums is asked for.
+  CHECK_THROWS_AS(tern::hessian::from_sums(std::size_t{1} << 30, 1, std::vector<double>(4)), tern::shape_error);
+}

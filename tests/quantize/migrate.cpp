@@ -121,6 +121,15 @@ TEST_CASE("migrate: AWQ takes the exponent with the least error of the outputs",
   const auto two = tern::awq_scaling(w, h, quantize, {.steps = 10, .powers_of_two = true});
   for (const float s : two.scaling.scales()) CHECK(is_power_of_two(s));
   CHECK(two.noise < two.plain_noise);
+  // Inputs that are alike scale alike: of equal errors the least exponent is taken.
+  tern::hessian alike(256);
+  tern::matrix<float> units(256, 256);
+  for (std::size_t k = 0; k < 256; ++k) units(k, k) = 3;
+  alike.observe(units);
+  const auto none = tern::awq_scaling(w, alike, quantize, {.steps = 4});
+  CHECK(none.alpha == 0);
+  CHECK(none.noise == none.plain_noise);
+  for (const float s : none.scaling.scales()) CHECK(s == 1.0f);
   CHECK_THROWS_AS(tern::awq_scaling(w, h, quantize, {.steps = 0}), tern::range_error);
   CHECK_THROWS_AS(tern::awq_scaling(w, tern::hessian(255), quantize), tern::shape_error);
   CHECK_THROWS_AS(tern::awq_scaling(w, tern::hessian(256), quantize), tern::range_error);

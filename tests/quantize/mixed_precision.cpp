@@ -3,6 +3,8 @@
 
 #include <tern/quantize/synthetic.hpp>
 
+#include <cmath>
+
 #include <algorithm>
 #include <limits>
 #include <random>
@@ -126,6 +128,12 @@ TEST_CASE("mixed precision: measured curves of rows and layers", "[quantize]") {
     CHECK(layer[planes - 1].error == d.noise);
     CHECK(layer[planes - 1].bits == Approx(6 * rows[0][planes - 1].bits));
   }
+  // 1.6 x 7 + 16 rounds once, also where compilers fuse nothing.
+  tern::hessian few(7);
+  few.observe(tern_test::draw_matrix(20, 7, 3));
+  const auto narrow = tern::plane_curves(tern_test::draw_matrix(1, 7, 4), few, 3);
+  for (const int planes : {1, 2, 3})
+    CHECK(narrow[0][static_cast<std::size_t>(planes) - 1].bits == planes * std::fma(1.6, 7.0, 16.0));
   // The row of large weights is served first.
   const auto chosen = tern::choose_precision(rows, 8.5 * rows[0][0].bits);
   CHECK(chosen[2] == 2);

@@ -129,3 +129,28 @@ TEST_CASE("output refit: what is refused leaves everything as it was", "[quantiz
   bad(99, 3) = std::numeric_limits<float>::infinity();
   CHECK_THROWS_WITH(tern::refit_outputs(q, bad, h), contains("row 99, column 3"));
 }
+
+TEST_CASE("output refit: the unit of the activations changes no scale", "[quantize]") {
+  // Powers of two far enough from 1 that H itself fits no float.
+  const auto w = tern::synthetic_weights(70, 40, weight_distribution::gauss, 7);
+  const auto x = tern_test::draw_matrix(90, 40, 8);
+  const auto plain = tern::decompose(w, {.planes = 2, .granularity = tern::per_group(16)});
+  hessian h(40);
+  h.observe(x);
+  auto q = plain;
+  tern::refit_outputs(q, w, h);
+  CHECK(q.scales != plain.scales);
+  const auto d = tern::output_distortion(w, tern::dequantize(q), h);
+  for (const int exponent : {-80, -79, -1, 1, 80, 81}) {
+    auto scaled = x;
+    for (std::size_t i = 0; i < 90 * 40; ++i) scaled.data()[i] = std::ldexp(x.data()[i], exponent);
+    hessian other(40);
+    other.observe(scaled);
+    auto r = plain;
+    tern::refit_outputs(r, w, other);
+    CHECK(r.scales == q.scales);
+    const auto e = tern::output_distortion(w, tern::dequantize(r), other);
+    CHECK(e.noise == std::ldexp(d.noise, 2 * exponent));
+    CHECK(e.snr_db == d.snr_db);
+  }
+}

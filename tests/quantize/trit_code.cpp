@@ -11,6 +11,7 @@
 #include <set>
 
 #include "support/catch.hpp"
+#include "support/textbook.hpp"
 
 using tern::trit_code, tern::weight_distribution;
 
@@ -176,4 +177,22 @@ TEST_CASE("trit code: importances lower the error that they weigh", "[quantize]"
   CHECK(scaled.scales == plain.scales);
   h[255] = std::numeric_limits<float>::infinity();
   CHECK_THROWS_AS(tern::quantize_trit_code(w, {.importance = h}), tern::range_error);
+}
+
+TEST_CASE("trit code: each group goes by the importances of its own inputs", "[quantize]") {
+  const auto w = tern_test::draw_matrix(3, 96, 51), drawn = tern_test::draw_matrix(1, 96, 52);
+  std::vector<float> importance(96);
+  for (std::size_t k = 0; k < 96; ++k) importance[k] = 0.01f + drawn(0, k) * drawn(0, k);
+  const auto q = tern::quantize_trit_code(
+      w, {.planes = 2, .granularity = tern::per_group(32), .code = {{3, 2}}, .importance = importance});
+  for (std::size_t n = 0; n < 3; ++n)
+    for (std::size_t g = 0; g < 3; ++g) {
+      const tern::matrix_view<const float> part(w.row(n) + 32 * g, 1, 32);
+      const auto alone = tern::quantize_trit_code(
+          part, {.planes = 2, .code = {{3, 2}}, .importance = std::span(importance).subspan(32 * g, 32)});
+      for (std::size_t p = 0; p < q.planes; ++p) {
+        CHECK(q.scale(p, n, g) == alone.scale(p, 0, 0));
+        for (std::size_t k = 0; k < 32; ++k) CHECK(q.code_row(p, n)[32 * g + k] == alone.code_row(p, 0)[k]);
+      }
+    }
 }

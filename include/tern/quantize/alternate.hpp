@@ -102,8 +102,8 @@ class alternation {
       const double sum = w.sum(end) - w.sum(here.begin);
       end = here.begin;
       if (count == 0) continue;
-      for (std::size_t p = 0; p < planes_;
-           ++p) {  // digits times numbers: exact products; without importances G is all integers
+      // Digits times numbers: exact products. Without importances G is all integers.
+      for (std::size_t p = 0; p < planes_; ++p) {
         equations.b[p] += here.c[p] * sum;
         for (std::size_t r = 0; r < planes_; ++r) equations.g[p][r] += here.c[p] * here.c[r] * count;
       }

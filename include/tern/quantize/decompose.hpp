@@ -148,7 +148,7 @@ void decompose_balanced(quantized_matrix& q, matrix_view<const float> w, std::sp
               out.trits[p](n, k) = static_cast<std::int8_t>(rest % 3 - 1);
           }
       },
-      slice_size(q));
+      slice_size(q), !importance.empty());
 }
 
 /// Gammas that are positive and descend: the same levels.
@@ -193,7 +193,7 @@ void decompose_alternating(quantized_matrix& q, matrix_view<const float> w, rule
           q.scales[q.scale_index(p, row, group)] = gamma[p] = static_cast<float>(best[p]);
         assign_trits(s.w, gamma, q.planes, plane_slices(q, row, group).trits);
       },
-      q.planes, slice_size(q));
+      q.planes, slice_size(q), !importance.empty());
 }
 
 template <executor Executor, progress_callback Progress>

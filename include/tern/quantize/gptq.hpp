@@ -280,8 +280,9 @@ quantized_matrix gptq_decompose(const M& w, const hessian& h, std::size_t planes
   if (planes == 0 || planes > detail::most_joint_planes)
     detail::fail<range_error>({"gptq_decompose: 1 to ", detail::most_joint_planes, " planes, not ", planes});
   decltype(auto) rows = detail::float_rows(w);
-  return detail::feed_errors("gptq_decompose", matrix_view<const float>(rows), h, planes, options, ex, progress,
-                             [&](std::size_t most) { return detail::free_plane_levels(planes, most); });
+  return detail::feed_errors(
+      "gptq_decompose", matrix_view<const float>(rows), h, planes, options, ex, progress,
+      [&](std::size_t most) { return detail::free_plane_levels(planes, most, options.weighted); });
 }
 
 /// The code of gptq_trit_code.
@@ -309,8 +310,9 @@ quantized_trit_code gptq_trit_code(const M& w, const hessian& h, const gptq_code
     choice.importance = importance;
     choice.code = tern::quantize_trit_code(view, choice, ex).code;
   }
-  return {detail::feed_errors("gptq_trit_code", view, h, 1, options, ex, progress,
-                              [&](std::size_t most) { return detail::trit_code_levels(choice.code, most); }),
+  return {detail::feed_errors(
+              "gptq_trit_code", view, h, 1, options, ex, progress,
+              [&](std::size_t most) { return detail::trit_code_levels(choice.code, most, options.weighted); }),
           choice.code};
 }
 

@@ -17,8 +17,8 @@ namespace tern::inline v0_1::detail::inline TERN_TU {
 /// Planes with free gammas: the alternating optimum of decompose(), from all its starts.
 class free_plane_levels {
  public:
-  free_plane_levels(std::size_t planes_, std::size_t most)
-      : planes(planes_), fitter_(planes_, most), balanced_(balanced_code_of(planes_), planes_) {}
+  free_plane_levels(std::size_t planes_, std::size_t most, bool weighted)
+      : planes(planes_), fitter_(planes_, most, weighted), balanced_(balanced_code_of(planes_), planes_) {}
 
   void fit(const slice& s, std::span<const float> importance, float* scales) {
     fitter_.assign(s, importance);
@@ -49,7 +49,8 @@ class free_plane_levels {
 /// The levels of an integer plane code: one step.
 class trit_code_levels {
  public:
-  trit_code_levels(const trit_code& code, std::size_t most) : levels_(levels_of(code)), sorted_(most) {}
+  trit_code_levels(const trit_code& code, std::size_t most, bool weighted)
+      : levels_(levels_of(code)), sorted_(most, weighted) {}
 
   static integer_levels levels_of(const trit_code& code) {
     const std::int32_t c[] = {code.c[0], code.c[1], code.c[2]};

@@ -62,8 +62,9 @@ void transform_two_stages(float* x, std::size_t size, std::size_t half) {
     }
 }
 
-/// One block of 2^n times the Hadamard matrix of +-1: n stages of sums and differences.
-inline void hadamard_transform(float* x, std::size_t size) {
+/// One block of 2^n times the Hadamard matrix of +-1: n stages of sums and differences. Not inlined, so that the
+/// products with signs and scale, before or after, are not fused with sums.
+TERN_NOINLINE inline void hadamard_transform(float* x, std::size_t size) {
   std::size_t half = 1;
   for (; 4 * half <= size; half *= 4)
     half < 4 ? transform_two_stages<float>(x, size, half) : transform_two_stages<transform_vector>(x, size, half);

@@ -7,6 +7,8 @@
 ///     for (const auto& batch : batches) seen.observe(batch);
 #pragma once
 
+#include <cmath>
+
 #include <tern/quantize/exact_products.hpp>
 #include <tern/quantize/slices.hpp>
 
@@ -97,9 +99,9 @@ class hessian {
   /// Errors: shape_error when there are not inputs (inputs + 1) / 2 sums.
   template <class Tu = tu_tag>
   static hessian from_sums(std::size_t inputs, std::uint64_t tokens, std::span<const double> sums) {
-    hessian h(inputs);
-    if (sums.size() != inputs * (inputs + 1) / 2)
+    if (sums.size() != detail::checked_product(inputs, inputs + 1) / 2)
       detail::fail<shape_error>({"hessian: ", sums.size(), " sums for ", inputs, " inputs"});
+    hessian h(inputs);
     for (std::size_t i = 0, next = 0; i < inputs; ++i)
       for (std::size_t j = 0; j <= i; ++j) h.sums_[i * inputs + j] = sums[next++];
     h.tokens_ = tokens;
@@ -118,6 +120,16 @@ namespace detail::inline TERN_TU {
 inline void check_hessian(const char* what, const hessian& h, std::size_t inputs) {
   if (h.inputs() != inputs) fail<shape_error>({what, ": the Hessian is of ", h.inputs(), " inputs but w has ", inputs});
   if (h.empty() && inputs != 0) fail<range_error>({what, ": the Hessian has seen no activations"});
+}
+
+/// 4^n, by which H is multiplied before it is rounded to float: then its largest element, which is on the diagonal, lies
+/// in [1/4, 1), whatever the unit of the activations. A power of four, so that even square roots keep their bits.
+inline double float_unit(const hessian& h) {
+  double most = 0;
+  for (std::size_t k = 0; k < h.inputs(); ++k) most = greater(most, h(k, k));
+  int exponent = 0;
+  std::frexp(most, &exponent);  // most < 2^exponent; 0 for 0
+  return std::ldexp(1.0, -2 * ((exponent + (exponent > 0 ? 1 : 0)) / 2));
 }
 
 }  // namespace detail::inline TERN_TU

@@ -6,8 +6,11 @@
 ///     const auto chosen = tern::choose_precision(curves, 2.5 * weights_in_all);     // chosen[i] + 1 planes for layer i
 #pragma once
 
+#include <cmath>
+
 #include <tern/quantize/decompose.hpp>
 #include <tern/quantize/output_error.hpp>
+#include <tern/quantize/rounding.hpp>
 
 namespace tern::inline v0_1 {
 
@@ -136,8 +139,9 @@ std::vector<std::vector<precision>> plane_curves(const W& w, const hessian& h, s
                                     .importance = importance},
                                    ex);
     const auto noise = tern::output_distortion(view, tern::dequantize(q), h, ex).row_noise;
-    const double bits = static_cast<double>(planes) * (options.bits_per_trit * static_cast<double>(q.cols) +
-                                                       options.bits_per_scale * static_cast<double>(q.groups()));
+    const double scale_bits = detail::mul_rn(options.bits_per_scale, static_cast<double>(q.groups()));
+    const double row_bits = std::fma(options.bits_per_trit, static_cast<double>(q.cols), scale_bits);
+    const double bits = detail::mul_rn(static_cast<double>(planes), row_bits);
     for (std::size_t n = 0; n < curves.size(); ++n) curves[n].push_back({bits, noise[n]});
   }
   return curves;

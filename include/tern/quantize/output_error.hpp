@@ -26,6 +26,7 @@ template <executor Executor>
 std::vector<double> row_energies(matrix_view<const float> e, const hessian& h, const Executor& ex) {
   constexpr std::size_t strip = 64;
   std::vector<double> out(e.rows());
+  const double unit = float_unit(h);
   const std::size_t strips = ceil_div(e.rows(), strip), inputs = e.cols();
   std::vector<product_workspace> work(part_count(strips, ex));
   std::vector<std::vector<double>> products(work.size(), std::vector<double>(strip * product_cols));
@@ -38,13 +39,14 @@ std::vector<double> row_energies(matrix_view<const float> e, const hessian& h, c
         for (std::size_t i = 0; i < rows * cols; ++i) eh[i] = 0;
         work[part].add(
             eh, cols, rows, cols, inputs, [&](std::size_t n, std::size_t k) { return e(first + n, k); },
-            [&](std::size_t k, std::size_t c) { return static_cast<float>(h(k, col + c)); });
+            [&](std::size_t k, std::size_t c) { return static_cast<float>(h(k, col + c) * unit); });
         for (std::size_t n = 0; n < rows; ++n)
           for (std::size_t c = 0; c < cols; ++c)
             out[first + n] = std::fma(eh[n * cols + c], static_cast<double>(e(first + n, col + c)), out[first + n]);
       }
     }
   });
+  for (double& energy : out) energy /= unit;
   return out;
 }
 

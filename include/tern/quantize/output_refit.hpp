@@ -21,8 +21,9 @@ class output_refitter {
  public:
   static constexpr std::size_t strip = 64;
 
-  output_refitter(std::size_t planes, std::size_t inputs, std::size_t group)
-      : rest_(strip, inputs), pulls_(strip * group), moments_(strip * planes * group) {}
+  /// @param unit  what H is multiplied by: float_unit(h)
+  output_refitter(std::size_t planes, std::size_t inputs, std::size_t group, double unit)
+      : unit_(unit), rest_(strip, inputs), pulls_(strip * group), moments_(strip * planes * group) {}
 
   /// Rows first .. first + rows of q.
   void run(quantized_matrix& q, matrix_view<const float> w, const hessian& h, std::size_t first, std::size_t rows,
@@ -36,7 +37,7 @@ class output_refitter {
           products_.add(
               pulls_.data() + c, size, rows, lesser(product_cols, size - c), q.cols,
               [&](std::size_t n, std::size_t k) { return rest_(n, k); },
-              [&](std::size_t k, std::size_t j) { return static_cast<float>(h(k, begin + c + j)); });
+              [&](std::size_t k, std::size_t j) { return static_cast<float>(h(k, begin + c + j) * unit_); });
         take_moments(q, h, first, rows, begin, size);
         for (std::size_t n = 0; n < rows; ++n)
           if (move_scales(q, first, n, g, size)) update_rest(q, w, first, n, begin, begin + size);
@@ -63,7 +64,7 @@ class output_refitter {
           [&](std::size_t r, std::size_t k) {
             return static_cast<float>(q.code_row(r % q.planes, first + r / q.planes)[begin + k]);
           },
-          [&](std::size_t k, std::size_t j) { return static_cast<float>(h(begin + k, begin + c + j)); });
+          [&](std::size_t k, std::size_t j) { return static_cast<float>(h(begin + k, begin + c + j) * unit_); });
   }
   /// @return whether the scales changed
   bool move_scales(quantized_matrix& q, std::size_t first, std::size_t n, std::size_t g, std::size_t size) {
@@ -92,6 +93,7 @@ class output_refitter {
     return true;
   }
 
+  double unit_;
   product_workspace products_;
   matrix<float> rest_;                   // w - w_hat
   std::vector<double> pulls_, moments_;  // (r H)_g [strip x group]; T H_gg [strip x planes x group]
@@ -116,7 +118,8 @@ void refit_outputs_rows(quantized_matrix& q, matrix_view<const float> w, const h
   if (q.cols != 0) {
     std::vector<output_refitter> work;
     const std::size_t group = lesser(q.group_inputs(), q.cols);
-    for (std::size_t i = 0; i < part_count(strips, ex); ++i) work.emplace_back(q.planes, q.cols, group);
+    const double unit = float_unit(h);
+    for (std::size_t i = 0; i < part_count(strips, ex); ++i) work.emplace_back(q.planes, q.cols, group, unit);
     for_each_part(strips, ex, [&](std::size_t part, std::size_t begin, std::size_t end) {
       for (std::size_t s = begin; s < end && !meter.cancelled(); ++s) {
         const std::size_t first = s * output_refitter::strip;

@@ -46,9 +46,14 @@ inline void check_importances(const char* what, std::span<const float> importanc
 /// inputs every sum is of terms times h, and so is the count.
 class sorted_magnitudes {
  public:
-  /// Room for slices of so many values: all that it ever allocates.
-  explicit sorted_magnitudes(std::size_t most)
-      : keys_(most), spare_(most), values_(std::bit_ceil(most + 1) - 1), sums_(most + 1), weights_(most + 1) {}
+  /// Room for slices of so many values, with importances or without: all that it ever allocates.
+  sorted_magnitudes(std::size_t most, bool weighted)
+      : keys_(weighted ? 0 : most),
+        spare_(keys_.size()),
+        items_(weighted ? 2 * most : 0),
+        values_(std::bit_ceil(most + 1) - 1),
+        sums_(most + 1),
+        weights_(most + 1) {}
 
   void assign(matrix_view<const float> w) {
     count_ = 0;
@@ -65,15 +70,14 @@ class sorted_magnitudes {
     }
     finish();
   }
-  /// @param importance  [inputs of the matrix], or empty for equal ones
+  /// @param importance  [inputs of the matrix], or empty where there are none
   void assign(matrix_view<const float> w, std::span<const float> importance, std::size_t first_input) {
     if (importance.empty()) return assign(w);
-    items_.resize(2 * keys_.size());
     count_ = 0;
     for (std::size_t n = 0; n < w.rows(); ++n)
       for (std::size_t k = 0; k < w.cols(); ++k)
         items_[count_++] = std::uint64_t{std::bit_cast<std::uint32_t>(w(n, k)) & 0x7fffffffu} << 32 | (first_input + k);
-    radix_sort(items_.data(), items_.data() + keys_.size(), count_, 32);
+    radix_sort(items_.data(), items_.data() + items_.size() / 2, count_, 32);
     squares_ = 0;
     for (std::size_t i = 0; i < count_; ++i) {
       const double value = static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(items_[i] >> 32)));
@@ -112,7 +116,7 @@ class sorted_magnitudes {
   }
 
   std::vector<std::uint32_t> keys_, spare_;
-  std::vector<std::uint64_t> items_;  // magnitude and input, where importances are given
+  std::vector<std::uint64_t> items_;  // magnitude and input, with importances; and as many to sort with
   std::vector<double> values_, sums_, weights_;
   std::size_t count_ = 0, first_step_ = 0;
   double squares_ = 0;

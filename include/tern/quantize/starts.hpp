@@ -93,16 +93,16 @@ inline std::span<const start_code> start_codes(std::size_t planes) {
   return codes[planes - 1];
 }
 
-/// What one thread needs to fit the planes of slices of up to `most` values.
+/// What one thread needs to fit the planes of slices of up to `most` values, with importances or without.
 class plane_fitter {
  public:
-  plane_fitter(std::size_t planes, std::size_t most)
-      : planes_(planes), sorted_(most), alternation_(planes), residual_(most), trits_(planes * most) {
+  plane_fitter(std::size_t planes, std::size_t most, bool weighted)
+      : planes_(planes), sorted_(most, weighted), alternation_(planes), residual_(most), trits_(planes * most) {
     for (const start_code& code : start_codes(planes)) starts_.push_back({code, integer_levels(code.c, planes)});
   }
 
   /// Takes a slice: what follows is about it.
-  /// @param importance  [inputs of the matrix], or empty for equal ones
+  /// @param importance  [inputs of the matrix], or empty where there are none
   void assign(const slice& s, std::span<const float> importance = {}) {
     slice_ = s;
     sorted_.assign(s.w, importance, s.first_input);

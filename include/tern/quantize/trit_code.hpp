@@ -81,7 +81,7 @@ quantized_trit_code quantize_trit_code_rows(matrix_view<const float> w, const tr
         sorted.assign(here.w, o.importance, here.first_input);
         for (std::size_t i = 0; i < levels.size(); ++i) steps[s].of[i] = best_step(sorted, levels[i]);
       },
-      slice_size(shape));
+      slice_size(shape), !o.importance.empty());
   meter.stop_if_cancelled("quantize_trit_code");
 
   std::size_t best = 0;
