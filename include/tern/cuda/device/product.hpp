@@ -199,7 +199,8 @@ __global__ void __launch_bounds__(512) multiply(const __grid_constant__ product<
         const step_place at = place(step + j * warps);
         Atom::load(xs[j], x, at.first, at.end, lane);
       }
-      __syncwarp();  // all loads are on their way before one is waited for: the compiler would put products between them
+      // All loads are on their way before one is waited for: the compiler would put tensor products between them.
+      if constexpr (Atom::tokens != 1) __syncwarp();
 #pragma unroll
       for (unsigned j = 0; j < Loads; ++j) {
         const step_place at = place(step + j * warps);
