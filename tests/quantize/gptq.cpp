@@ -221,9 +221,10 @@ TEST_CASE("gptq: the same codes as with the inverse of the Hessian", "[quantize]
   using wide = long double;
   std::vector<std::vector<wide>> a(inputs, std::vector<wide>(inputs)), inverse = a;
   wide trace = 0;
-  for (std::size_t k = 0; k < inputs; ++k) trace += h(k, k);
+  for (std::size_t k = 0; k < inputs; ++k) trace += static_cast<wide>(h(k, k));
   for (std::size_t i = 0; i < inputs; ++i) {
-    for (std::size_t j = 0; j < inputs; ++j) a[i][j] = h(i, j) + (i == j ? 0.01L * trace / inputs : 0);
+    for (std::size_t j = 0; j < inputs; ++j)
+      a[i][j] = static_cast<wide>(h(i, j)) + (i == j ? 0.01L * trace / inputs : 0);
     inverse[i][i] = 1;
   }
   for (std::size_t p = 0; p < inputs; ++p) {  // Gauss and Jordan; a is positive definite
@@ -247,7 +248,7 @@ TEST_CASE("gptq: the same codes as with the inverse of the Hessian", "[quantize]
   std::size_t wrong = 0;
   for (std::size_t n = 0; n < outputs; ++n) {
     std::vector<wide> rest(w.row(n), w.row(n) + inputs);
-    const wide scale = q.scale(0, n, 0);
+    const wide scale = static_cast<wide>(q.scale(0, n, 0));
     for (std::size_t j = 0; j < inputs; ++j) {
       const wide code = std::clamp(std::rint(rest[j] / scale), -3.0L, 3.0L);
       wrong += code != q.code_row(0, n)[j];
