@@ -230,8 +230,9 @@ bool multiply_split(const cuda::device::product<Codec>& a, std::size_t split, co
       {{plane_bytes / 8, 8, Shape::panel_bytes / 8}, {ceil_div(a.rows, panel_rows), plane_bytes, Shape::panels}},
       false);
   const std::size_t shared_bytes = alignment + of.a.window * Shape::stage_bytes + sums_bytes;
+  // The same for all products, as other host threads and graphs that are not instantiated yet may need more than this one.
   check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  static_cast<int>(shared_bytes)),
+                                  static_cast<int>(most - attributes.sharedSizeBytes)),
              "cudaFuncSetAttribute");
   // Without this it may set aside less than two blocks need.
   check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributePreferredSharedMemoryCarveout,
