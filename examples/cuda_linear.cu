@@ -2,7 +2,9 @@
 // A BitNet layer on a GPU: upload the packed weights, capture the layer into a CUDA graph, time it, and compare with the CPU, bit
 // for bit.
 //
-//   nvcc -std=c++20 -O2 -arch=native -Iinclude examples/cuda_linear.cu -o cuda_linear && ./cuda_linear
+//   nvcc -std=c++20 -O2 -arch=sm_90a -Iinclude examples/cuda_linear.cu -o cuda_linear && ./cuda_linear
+//
+// sm_90a is an H100; sm_80 an A100, sm_89 an RTX 4090 ...
 #include <tern/cuda.hpp>
 #include <tern/linear.hpp>
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// tern on NVIDIA GPUs: the same packed bytes, the same numbers. For sources compiled by nvcc; sm_75 and newer.
+/// tern on NVIDIA GPUs: the same packed bytes, the same numbers. For sources compiled by nvcc; sm_75 and newer. For an H100 or
+/// H200 say sm_90a: code for sm_90 has no warpgroup products, and takes the kernels of sm_80 for more than 16 tokens.
 ///
 ///   cuda/device_matrix.hpp       packed weights on a device                device_matrix
 ///   cuda/device_activations.hpp  int8 codes and scales on a device         device_activations

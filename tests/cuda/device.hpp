@@ -34,30 +34,35 @@ inline std::vector<std::byte> to_host(const tern::cuda::device_bytes& bytes) {
   return values;
 }
 
-/// An output matrix in device memory with canaries before it, behind it and between its rows, and what it must become.
+/// An output matrix in device memory with canaries before it, behind it and between its rows, and what it must become. Its rows
+/// are aligned to four elements where the numbers of its rows and columns have an even sum, and else to one: kernels store
+/// vectors where they can.
 template <class Y>
 class guarded_output {
  public:
   guarded_output(std::size_t rows, std::size_t cols)
       : rows_(rows),
         cols_(cols),
-        expected_((before + (rows + 1) * stride()) * sizeof(Y), poison),
+        expected_((before() + (rows + 1) * stride()) * sizeof(Y), poison),
         device_(expected_.size()) {
     poison_all();
   }
   void poison_all() { check(cudaMemset(device_.data(), static_cast<int>(poison), device_.size())); }
-  tern::matrix_view<Y> view() { return {device_.as<Y>(before * sizeof(Y)), rows_, cols_, stride()}; }
+  tern::matrix_view<Y> view() { return {device_.as<Y>(before() * sizeof(Y)), rows_, cols_, stride()}; }
   /// The same place on the host, for the oracle.
-  tern::matrix_view<Y> expected() { return {reinterpret_cast<Y*>(expected_.data()) + before, rows_, cols_, stride()}; }
+  tern::matrix_view<Y> expected() {
+    return {reinterpret_cast<Y*>(expected_.data()) + before(), rows_, cols_, stride()};
+  }
   /// Whether every byte is as expected, canaries included.
   bool holds() const { return to_host(device_) == expected_; }
   /// Whether every byte is as the other's, canaries included.
   bool equals(const guarded_output& other) const { return to_host(device_) == to_host(other.device_); }
 
  private:
-  static constexpr std::size_t before = 3;
   static constexpr std::byte poison{0xa5};
-  std::size_t stride() const { return cols_ + 5; }
+  bool aligned() const { return (rows_ + cols_) % 2 == 0; }
+  std::size_t before() const { return aligned() ? 4 : 3; }
+  std::size_t stride() const { return aligned() ? tern::detail::round_up(cols_, 4) + 4 : cols_ + 5; }
 
   std::size_t rows_, cols_;
   std::vector<std::byte> expected_;

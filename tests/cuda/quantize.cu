@@ -77,6 +77,16 @@ TEST_CASE("cuda quantizer on arbitrary bit patterns", "[cuda]") {
   CHECK(quantizer_agrees<float>(values, 300, 129));
 }
 
+TEST_CASE("cuda quantizer refuses more inputs than its kernel counts", "[cuda]") {
+  tern_test::require_device();
+  const std::size_t inputs = std::size_t{1} << 31;
+  const tern::cuda::device_activations_view q({}, 0, inputs);
+  CHECK_THROWS_AS(tern::cuda::quantize_activations(tern::matrix_view<const float>(nullptr, 0, inputs), q),
+                  tern::range_error);
+  CHECK_NOTHROW(tern::cuda::quantize_activations(tern::matrix_view<const float>(nullptr, 0, inputs - 1),
+                                                 tern::cuda::device_activations_view({}, 0, inputs - 1)));
+}
+
 TEST_CASE("cuda quantizer rounds ties to even and treats tiny rows as zero", "[cuda]") {
   tern_test::require_device();
   std::vector<float> ties;

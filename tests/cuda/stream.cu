@@ -2,18 +2,22 @@
 // Streams, overlap and graphs: the same bits every time.
 #include "device.hpp"
 
+#include <tern/matmul.hpp>
+
 #include <thread>
 
 namespace {
 
-/// Quantise, multiply, quantise, multiply: a chain in which each kernel reads what the one before wrote.
+/// Quantise, multiply, quantise, multiply: a chain in which each kernel reads what the one before wrote. Which kernels these are
+/// follows from the tokens and the granularity.
 struct chain {
   static constexpr std::size_t width = 512;
 
-  explicit chain(std::size_t tokens_, unsigned seed) : tokens(tokens_), random(seed) {
+  chain(std::size_t tokens_, unsigned seed, const tern::granularity& granularity = tern::per_group(128))
+      : tokens(tokens_), random(seed) {
     for (int i = 0; i < 2; ++i)
-      host.push_back(tern_test::draw_weights<tern::i2>(width, width, 1, tern::per_group(128), tern::scale_type::float32,
-                                                       false, false, {}, random));
+      host.push_back(tern_test::draw_weights<tern::i2>(width, width, 1, granularity, tern::scale_type::float32, false,
+                                                       false, {}, random));
     for (const auto& w : host) weights.emplace_back(w);
     on_x = tern::cuda::device_bytes(tokens * width * sizeof(float));
     draw_x();
@@ -47,7 +51,7 @@ struct chain {
       for (std::size_t m = 0; m < tokens; ++m)
         q.view().scale(m) = tern::kernel::reference::quantize_row(at.row(m), width, q.view().codes(m));
       tern::matrix<float> next(tokens, width);
-      tern::kernel::reference::matmul<tern::i2>({q.view(), w.view(), next.view(), nullptr});
+      tern::matmul(q, w, next.view());
       at = next;
     }
     std::vector<std::byte> bytes(tokens * width * sizeof(float));
@@ -76,18 +80,19 @@ TEST_CASE("cuda chains give the same bits on every repetition", "[cuda]") {
   tern_test::require_device();
   cudaStream_t stream = nullptr;
   tern_test::check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-  for (const std::size_t tokens : {1, 5, 16, 40, 128}) {
-    chain c(tokens, static_cast<unsigned>(tokens));
-    const std::vector<std::byte> expected = c.expected();
-    for (const bool overlap : {false, true})
-      for (int repetition = 0; repetition < 20; ++repetition) {
-        c.poison();
-        c.run({stream, overlap});
-        tern_test::check(cudaStreamSynchronize(stream));
-        CAPTURE(tokens, overlap, repetition);
-        REQUIRE(tern_test::to_host(c.y) == expected);
-      }
-  }
+  for (const tern::granularity& granularity : {tern::per_group(128), tern::per_channel})
+    for (const std::size_t tokens : {1, 5, 16, 40, 128, 300}) {
+      chain c(tokens, static_cast<unsigned>(tokens), granularity);
+      const std::vector<std::byte> expected = c.expected();
+      for (const bool overlap : {false, true})
+        for (int repetition = 0; repetition < 20; ++repetition) {
+          c.poison();
+          c.run({stream, overlap});
+          tern_test::check(cudaStreamSynchronize(stream));
+          CAPTURE(granularity.group, tokens, overlap, repetition);
+          REQUIRE(tern_test::to_host(c.y) == expected);
+        }
+    }
   tern_test::check(cudaStreamDestroy(stream));
 }
 
@@ -95,9 +100,15 @@ TEST_CASE("cuda chains under a graph with new x for each replay", "[cuda]") {
   tern_test::require_device();
   cudaStream_t stream = nullptr;
   tern_test::check(cudaStreamCreate(&stream));
-  for (const std::size_t tokens : {1, 8, 33})
-    for (const bool overlap : {false, true}) {
-      chain c(tokens, static_cast<unsigned>(tokens) + 100);
+  for (const tern::granularity& granularity : {tern::per_group(128), tern::per_channel})
+    for (const auto& [tokens, overlap] : {std::pair<std::size_t, bool>{1, false},
+                                          {1, true},
+                                          {8, false},
+                                          {8, true},
+                                          {33, false},
+                                          {33, true},
+                                          {300, true}}) {
+      chain c(tokens, static_cast<unsigned>(tokens) + 100, granularity);
       cudaGraph_t graph = nullptr;
       tern_test::check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));  // refuses what would synchronise
       for (int i = 0; i < 3; ++i) c.run({stream, overlap});
@@ -109,7 +120,7 @@ TEST_CASE("cuda chains under a graph with new x for each replay", "[cuda]") {
         c.poison();
         tern_test::check(cudaGraphLaunch(runnable, stream));
         tern_test::check(cudaStreamSynchronize(stream));
-        CAPTURE(tokens, overlap, repetition);
+        CAPTURE(granularity.group, tokens, overlap, repetition);
         REQUIRE(tern_test::to_host(c.y) == c.expected());
       }
       tern_test::check(cudaGraphExecDestroy(runnable));

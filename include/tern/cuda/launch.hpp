@@ -9,8 +9,10 @@ namespace tern::inline v0_1::cuda {
 /// Where a function puts its kernels, and how they follow what is there.
 ///
 /// With overlap, a kernel starts while the one before it on the stream still runs (programmatic dependent launch, sm_90 and
-/// newer; without effect in code for older devices). It reads its *weights* at once and waits with everything else, so weights, scales and bias must not
-/// be written by the kernel just before; x and y may. Captured into a graph, the edges stay programmatic.
+/// newer; without effect in code for older devices). It reads its weights, their scales and the bias at once, and waits for all
+/// kernels before it with everything else: those may write x and y. A chain of such launches may begin as a whole, so where a
+/// *kernel* writes weights, scales or bias, something without overlap must stand between it and the first launch that reads
+/// them. Copies need nothing between. Captured into a graph, the edges stay programmatic.
 struct launch {
   cudaStream_t stream = nullptr;
   bool overlap = false;

@@ -154,7 +154,8 @@ void multiply_few(cuda::device::product<Codec>& a, const cuda::launch& how) {
 template <class Shape, bool OneRun, codec Codec>
 bool multiply_in_tiles(cuda::device::product<Codec>& a, const cuda::launch& how) {
   namespace device = cuda::device;
-  const bool splits_pieces = !OneRun && block_inputs<Codec> % 16 != 0 && 16 % block_inputs<Codec> != 0;
+  const bool splits_pieces = !OneRun && ((block_inputs<Codec> % 16 != 0 && 16 % block_inputs<Codec> != 0) ||
+                                         (a.groups != 1 && a.group_blocks * block_inputs<Codec> % 16 != 0));
   const std::size_t stages = lesser<std::size_t>(device::most_stages, most_shared_memory() / Shape::stage_bytes);
   if (a.zeros != nullptr || a.x_zeros != nullptr || splits_pieces || a.blocks == 0 || stages < 2) return false;
   a.window = static_cast<unsigned>(stages);
@@ -230,8 +231,9 @@ bool multiply_split(const cuda::device::product<Codec>& a, std::size_t split, co
       {{plane_bytes / 8, 8, Shape::panel_bytes / 8}, {ceil_div(a.rows, panel_rows), plane_bytes, Shape::panels}},
       false);
   const std::size_t shared_bytes = alignment + of.a.window * Shape::stage_bytes + sums_bytes;
+  // The same for all products, as other host threads and graphs that are not instantiated yet may need more than this one.
   check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  static_cast<int>(shared_bytes)),
+                                  static_cast<int>(most - attributes.sharedSizeBytes)),
              "cudaFuncSetAttribute");
   // Without this it may set aside less than two blocks need.
   check_cuda(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributePreferredSharedMemoryCarveout,
@@ -279,7 +281,7 @@ struct split_choice {
 template <codec Codec>
 bool multiply_tens(const cuda::device::product<Codec>& a, const cuda::launch& how) {
   namespace device = cuda::device;
-  if constexpr (device::stage_inputs % block_inputs<Codec> == 0) {
+  if constexpr (device::has_lane_fields<Codec>) {
     if (a.tokens <= 16 || a.tokens > 128) return false;
     split_choice<Codec> best;
     const std::size_t processors = multiprocessors(), shared = most_shared_memory();
@@ -338,7 +340,7 @@ bool multiply_many(cuda::device::product<Codec>& a, const cuda::launch& how) {
   const std::size_t panels = ceil_div(a.rows, panel_rows), tiles = ceil_div(panels, 16) * ceil_div(a.tokens, 128);
   const std::size_t processors = multiprocessors();
   const bool few = a.tokens <= 32 || tiles < processors / (a.tokens <= 64 ? 6 : 5);
-  if constexpr (device::stage_inputs % block_inputs<Codec> == 0) {
+  if constexpr (device::has_lane_fields<Codec>) {
     using times = wide_times<Codec>;
     using half = device::wide_shape<Codec, 1, 128>;
     wide_choice<Codec> best;

@@ -30,7 +30,9 @@ class device_bytes {
     return *this;
   }
   // A failure here is the report of an earlier kernel's fault, which the next checked call repeats.
-  TERN_INLINE ~device_bytes() { static_cast<void>(cudaFree(data_)); }
+  TERN_INLINE ~device_bytes() {
+    if (data_ != nullptr) static_cast<void>(cudaFree(data_));
+  }
 
   std::byte* data() const { return data_; }
   std::size_t size() const { return size_; }

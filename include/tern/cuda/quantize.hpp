@@ -12,17 +12,20 @@ namespace tern::inline v0_1::cuda::inline TERN_TU {
 ///
 /// @param x    [M x K] float, half or bfloat16, in device memory
 /// @param q    [M x K], in device memory; codes, scales and the padding are written
-/// @param how  the stream
+/// @param how  the stream, and whether to overlap with the kernel before
 ///
 /// Exactness: codes and scales bit-identical to the host's. A device cannot throw: where a row holds NaN or infinity its codes
 ///            are 0 and its scale is NaN, so that all of its outputs are NaN.
 /// Cost:      one kernel; reads x once, rows of more than 16384 inputs twice. Allocates nothing, waits for nothing.
-/// Errors:    shape_error when x and q disagree or q has zero points; cuda_error when the kernel cannot be launched.
+/// Errors:    shape_error when x and q disagree or q has zero points; range_error when M or K is above 2^31 - 1; cuda_error
+///            when the kernel cannot be launched.
 template <real_element T>
 void quantize_activations(matrix_view<const T> x, const device_activations_view& q, const launch& how = {}) {
   if (x.rows() != q.rows() || x.cols() != q.cols() || q.has_zeros())
     detail::fail<shape_error>({"quantize_activations: x is ", x.rows(), "x", x.cols(), " but its codes are ", q.rows(),
                                "x", q.cols(), q.has_zeros() ? " with zero points" : ""});
+  if (x.cols() > 0x7fffffffu)
+    detail::fail<range_error>({"quantize_activations: ", x.cols(), " inputs; at most 2^31 - 1"});
   if (x.rows() == 0) return;
   const bool aligned =
       reinterpret_cast<std::uintptr_t>(x.data()) % (4 * sizeof(T)) == 0 && (x.row_stride() % 4 == 0 || x.rows() == 1);

@@ -6,6 +6,11 @@
 
 namespace tern::inline v0_1::cuda::device {
 
+/// Whether all words that a lane loads of a row hold its quads in the same field, as kernels of decode_field() take for granted: a
+/// lane multiplies every fourth quad.
+template <codec Codec>
+inline constexpr bool has_lane_fields = 4 % Codec::fold == 0;
+
 template <codec Codec>
 __device__ inline std::uint32_t decode_field(const decoder<Codec>& decode, const std::uint32_t (&words)[Codec::bytes],
                                              unsigned field) {

@@ -4,7 +4,7 @@
 /// | function            | what                                                                          | needs  |
 /// |---------------------|-------------------------------------------------------------------------------|--------|
 /// | multiply_tile       | 16 rows x 32 inputs of int8 by 32 inputs x 8 tokens, on tensor cores          | sm_75  |
-/// | load_once           | 4, 8 or 16 bytes of weights, read through L2 only, for no other block wants them | sm_75 |
+/// | load_once           | 16 bytes of weights, read through L2 only, for no other block wants them | sm_75 |
 /// | copy, copied        | 4 or 16 bytes to shared memory while the thread goes on; waits for those     | sm_80  |
 /// | start_successor     | lets the next kernel of the stream begin (programmatic dependent launch)      | sm_90  |
 /// | wait_for_predecessor | until all kernels before have finished and what they wrote can be read       | sm_90  |
@@ -45,17 +45,7 @@ __device__ inline void multiply_tile(std::int32_t (&c)[4], const std::uint32_t (
 #endif
 }
 
-/// A word of weights, two or four: whoever reads them is the only one, so they are kept out of L1.
-__device__ inline std::uint32_t load_once(const std::uint32_t* at) {
-  std::uint32_t v;
-  asm volatile("ld.global.nc.L1::no_allocate.u32 %0, [%1];" : "=r"(v) : "l"(at));
-  return v;
-}
-__device__ inline uint2 load_once(const uint2* at) {
-  uint2 v;
-  asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(at));
-  return v;
-}
+/// Four words of weights: whoever reads them is the only one, so they are kept out of L1.
 __device__ inline uint4 load_once(const uint4* at) {
   uint4 v;
   asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"

@@ -11,7 +11,7 @@
 /// that fill what is beyond the ends with zeros. One warp only asks for copies: weights of as many stages as there is room for
 /// before it waits for the kernel that makes x.
 ///
-/// Taken where there is one run and nothing has zero points, and a block holds no odd number of quads (not base 3).
+/// Taken where there is one run and nothing has zero points, and a block has 1, 2 or 4 fields (not base 3).
 #pragma once
 
 #include <cuda.h>
@@ -48,7 +48,7 @@ class lane_field<i2> {
   std::uint32_t power_;
 };
 
-/// A tile of 64 Groups rows, of which each warpgroup takes 64, by 8, 16, 32, 64 or 128 tokens.
+/// A tile of 64 Groups rows, of which each warpgroup takes 64, by 32, 64 or 128 tokens.
 template <codec Codec, unsigned Groups, unsigned Tokens>
 struct split_shape {
   static constexpr unsigned tokens = Tokens, panels = 4 * Groups, rows = panel_rows * panels;
@@ -58,6 +58,7 @@ struct split_shape {
   static constexpr unsigned blocks = stage_inputs / block_inputs<Codec>, panel_bytes = blocks * bytes * vector_bytes;
   static constexpr unsigned x_bytes = Tokens * stage_inputs, w_bytes = panels * panel_bytes;
   static constexpr unsigned stage_bytes = x_bytes + w_bytes;
+  static_assert(has_lane_fields<Codec>);
   static_assert(stage_bytes % 1024 == 0);  // where the activations of every stage must begin
   static constexpr unsigned sums_bytes = rows * Tokens * sizeof(std::int32_t);
 };

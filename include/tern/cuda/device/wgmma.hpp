@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/// Warpgroup products (sm_90a): 64 rows from the registers of four warps, by 8 to 256 tokens from shared memory.
+/// Warpgroup products (sm_90a): 64 rows from the registers of four warps, by 32 to 256 tokens from shared memory.
 #pragma once
 
 #include <cstddef>
@@ -18,24 +18,6 @@ namespace tern::inline v0_1::cuda::device {
 /// w; B is described by b; D has for each eight tokens the four sums of multiply_tile.
 /// Source: PTX ISA, "Asynchronous wgmma instructions".
 // clang-format off
-__device__ inline void multiply_async(std::int32_t (&d)[4], const std::uint32_t (&a)[4], std::uint64_t b, bool adds) {
-  asm volatile(
-      "{.reg .pred adds; setp.ne.b32 adds, %9, 0; "
-      "wgmma.mma_async.sync.aligned.m64n8k32.s32.s8.s8 "
-      "{%0, %1, %2, %3}, "
-      "{%4, %5, %6, %7}, %8, adds;}"
-      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(adds ? 1 : 0));
-}
-__device__ inline void multiply_async(std::int32_t (&d)[8], const std::uint32_t (&a)[4], std::uint64_t b, bool adds) {
-  asm volatile(
-      "{.reg .pred adds; setp.ne.b32 adds, %13, 0; "
-      "wgmma.mma_async.sync.aligned.m64n16k32.s32.s8.s8 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7}, "
-      "{%8, %9, %10, %11}, %12, adds;}"
-      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3]), "+r"(d[4]), "+r"(d[5]), "+r"(d[6]), "+r"(d[7])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(adds ? 1 : 0));
-}
 __device__ inline void multiply_async(std::int32_t (&d)[16], const std::uint32_t (&a)[4], std::uint64_t b, bool adds) {
   asm volatile(
       "{.reg .pred adds; setp.ne.b32 adds, %21, 0; "

@@ -14,7 +14,7 @@
 /// run, the next step's fragments are decoded and the words of the step after it are on their way. Only the end of a run waits for
 /// all products.
 ///
-/// Taken where a block holds no odd number of quads (not base 3), and groups are multiples of 64.
+/// Taken where a block has 1, 2 or 4 fields (not base 3), and groups are multiples of 64.
 #pragma once
 
 #include <cuda.h>  // CUtensorMap
@@ -39,6 +39,7 @@ struct wide_shape {
   static constexpr unsigned fold = Codec::fold, bytes = Codec::bytes;
   static constexpr unsigned panel_bytes = stage_inputs / block_inputs<Codec> * block_bytes<Codec>;  // in a stage
   static constexpr unsigned x_bytes = Tokens * stage_inputs, stage_bytes = x_bytes + block_panels * panel_bytes;
+  static_assert(has_lane_fields<Codec>);
   static_assert(x_bytes % 1024 == 0 && stage_bytes % 1024 == 0);  // where the activations of every stage must begin
   static constexpr unsigned step_slices = 2 / Strips;             // of 32 inputs
   static constexpr unsigned steps = stage_inputs / 32 / step_slices;

@@ -28,10 +28,9 @@ struct output_vector {
     for (unsigned i = 0; i < words; ++i) {
       if constexpr (Type == kernel::output_type::int32) v.word[i] = static_cast<std::uint32_t>(acc[i]);
       if constexpr (Type == kernel::output_type::float32) v.word[i] = __float_as_uint(value[i]);
-      if constexpr (Type == kernel::output_type::float16)
-        asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(v.word[i]) : "f"(value[2 * i + 1]), "f"(value[2 * i]));
+      if constexpr (Type == kernel::output_type::float16) v.word[i] = floats_to_halves(value[2 * i], value[2 * i + 1]);
       if constexpr (Type == kernel::output_type::bfloat16)
-        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(v.word[i]) : "f"(value[2 * i + 1]), "f"(value[2 * i]));
+        v.word[i] = floats_to_bfloat16s(value[2 * i], value[2 * i + 1]);
     }
     return v;
   }
