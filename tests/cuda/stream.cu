@@ -3,6 +3,7 @@
 #include "device.hpp"
 
 #include <tern/matmul.hpp>
+#include <tern/quantize/activations.hpp>
 
 #include <thread>
 
@@ -47,11 +48,8 @@ struct chain {
     tern::matrix<float> at(tokens, width);
     std::memcpy(at.data(), x.data(), x.size() * sizeof(float));
     for (const auto& w : host) {
-      tern::quantized_activations q(tokens, width);
-      for (std::size_t m = 0; m < tokens; ++m)
-        q.view().scale(m) = tern::kernel::reference::quantize_row(at.row(m), width, q.view().codes(m));
       tern::matrix<float> next(tokens, width);
-      tern::matmul(q, w, next.view());
+      tern::matmul(tern::quantize_activations(at), w, next.view());
       at = next;
     }
     std::vector<std::byte> bytes(tokens * width * sizeof(float));

@@ -50,7 +50,7 @@ double nearest_error(const std::vector<float>& w, const plane_values& gamma, std
 
 TEST_CASE("sorted magnitudes: order, sums and counts", "[quantize]") {
   std::mt19937 random(1);
-  sorted_magnitudes sorted(300);
+  sorted_magnitudes sorted(300, false);
   for (int trial = 0; trial < 100; ++trial) {
     auto w = draw(random);
     if (trial % 5 == 0)
@@ -97,7 +97,7 @@ TEST_CASE("alternation: never above its start, and a fixed point", "[quantize]")
   std::mt19937 random(static_cast<unsigned>(planes));
   std::uniform_real_distribution<double> uniform(-1.5, 1.5);
   alternation alternate(planes);
-  sorted_magnitudes sorted(300);
+  sorted_magnitudes sorted(300, false);
   std::size_t grew = 0, wrong = 0, not_fixed = 0;
   for (int trial = 0; trial < 300; ++trial) {
     const auto w = draw(random);
@@ -124,7 +124,7 @@ TEST_CASE("alternation: never above its start, and a fixed point", "[quantize]")
 TEST_CASE("alternation: the same from whatever slice came before", "[quantize]") {
   std::mt19937 random(5);
   alternation used(3);
-  sorted_magnitudes sorted(300);
+  sorted_magnitudes sorted(300, false);
   for (int trial = 0; trial < 50; ++trial) {
     sorted.assign(view_of(draw(random)));
     const plane_values start{1, trial % 2 == 0 ? 1.0 : 0.5, 0.25};
@@ -137,7 +137,7 @@ TEST_CASE("alternation: the same from whatever slice came before", "[quantize]")
 TEST_CASE("alternation: what does not fit float is no solution", "[quantize]") {
   // From this start the larger value is g_1 - g_2 and the smaller one g_2, so that the refit has g_1 = 15/8 of the larger
   // one, without an error.
-  sorted_magnitudes sorted(2);
+  sorted_magnitudes sorted(2, false);
   const auto run = [&](float most) {
     const std::vector<float> w{most, 0.875f * most};
     sorted.assign(view_of(w));
@@ -199,7 +199,7 @@ TEST_CASE("assignment: the nearest level, the lower one at ties, the first c of 
 
 TEST_CASE("step: a dense scan finds nothing much better", "[quantize]") {
   std::mt19937 random(4);
-  sorted_magnitudes sorted(300);
+  sorted_magnitudes sorted(300, false);
   const std::int32_t codes[][3] = {{3, 2, 0}, {7, 5, 0}, {9, 5, 3}, {8, 7, 5}, {9, 3, 1}};
   for (const auto& code : codes) {
     const tern::detail::integer_levels levels(code, code[2] == 0 ? 2 : 3);
