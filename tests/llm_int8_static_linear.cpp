@@ -7,20 +7,14 @@
 #include <cmath>
 #include <limits>
 
+#include "support/backward_executor.hpp"
 #include "support/catch.hpp"
 #include "support/textbook.hpp"
 
+using tern_test::backward_executor;
 using tern_test::contains, tern_test::draw_matrix, tern_test::same;
 
 namespace {
-
-struct backward_executor {
-  std::size_t concurrency() const { return 3; }
-  template <class F>
-  void parallel_for(std::size_t n, F&& f) const {
-    while (n-- > 0) f(n);
-  }
-};
 
 /// Tokens in which some columns, and no others, have values of 6 and more.
 tern::matrix<float> draw_tokens(std::size_t tokens, std::size_t inputs, const std::vector<std::size_t>& large,

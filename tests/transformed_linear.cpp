@@ -7,20 +7,14 @@
 #include <cmath>
 #include <limits>
 
+#include "support/backward_executor.hpp"
 #include "support/catch.hpp"
 #include "support/textbook.hpp"
 
+using tern_test::backward_executor;
 using tern_test::contains, tern_test::draw_matrix, tern_test::same;
 
 namespace {
-
-struct backward_executor {
-  std::size_t concurrency() const { return 3; }
-  template <class F>
-  void parallel_for(std::size_t n, F&& f) const {
-    while (n-- > 0) f(n);
-  }
-};
 
 using layers = tern::type_list<tern::bit_linear, tern::multi_ternary_linear, tern::trit_code_linear, tern::int4_linear,
                                tern::int8_linear, tern::llm_int8_linear>;

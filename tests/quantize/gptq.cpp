@@ -10,21 +10,15 @@
 #include <limits>
 #include <numeric>
 
+#include "support/backward_executor.hpp"
 #include "support/catch.hpp"
 #include "support/textbook.hpp"
 
 using tern::gptq_options, tern::gptq_order, tern::gptq_scales, tern::hessian, tern::weight_distribution;
+using tern_test::backward_executor;
 using tern_test::contains;
 
 namespace {
-
-struct backward_executor {
-  std::size_t concurrency() const { return 3; }
-  template <class F>
-  void parallel_for(std::size_t n, F&& f) const {
-    while (n-- > 0) f(n);
-  }
-};
 
 /// Correlated inputs, of very different sizes.
 hessian observed(std::size_t inputs, std::size_t tokens = 300, unsigned seed = 1) {

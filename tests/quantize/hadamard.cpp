@@ -4,21 +4,15 @@
 #include <bit>
 #include <cmath>
 
+#include "support/backward_executor.hpp"
 #include "support/catch.hpp"
 #include "support/textbook.hpp"
 
 using tern::hadamard_rotation;
+using tern_test::backward_executor;
 using tern_test::contains;
 
 namespace {
-
-struct backward_executor {
-  std::size_t concurrency() const { return 3; }
-  template <class F>
-  void parallel_for(std::size_t n, F&& f) const {
-    while (n-- > 0) f(n);
-  }
-};
 
 tern::matrix<float> undone(const hadamard_rotation& r, const tern::matrix<float>& x) {
   tern::matrix<float> out(x.rows(), x.cols());

@@ -8,22 +8,16 @@
 #include <filesystem>
 #include <limits>
 
+#include "support/backward_executor.hpp"
 #include "support/catch.hpp"
 #include "support/textbook.hpp"
 
+using tern_test::backward_executor;
 using tern_test::contains;
 
 namespace {
 
 /// Backwards and in three parts.
-struct backward_executor {
-  std::size_t concurrency() const { return 3; }
-  template <class F>
-  void parallel_for(std::size_t n, F&& f) const {
-    while (n-- > 0) f(n);
-  }
-};
-
 bool same_sums(const tern::hessian& a, const tern::hessian& b) {
   if (a.inputs() != b.inputs() || a.tokens() != b.tokens()) return false;
   for (std::size_t i = 0; i < a.inputs(); ++i)

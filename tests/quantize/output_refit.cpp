@@ -7,21 +7,15 @@
 #include <cmath>
 #include <limits>
 
+#include "support/backward_executor.hpp"
 #include "support/catch.hpp"
 #include "support/textbook.hpp"
 
 using tern::hessian, tern::weight_distribution;
+using tern_test::backward_executor;
 using tern_test::contains;
 
 namespace {
-
-struct backward_executor {
-  std::size_t concurrency() const { return 3; }
-  template <class F>
-  void parallel_for(std::size_t n, F&& f) const {
-    while (n-- > 0) f(n);
-  }
-};
 
 hessian observed(std::size_t inputs) {
   auto x = tern_test::draw_matrix(3 * inputs, inputs, 1);

@@ -10,10 +10,12 @@
 #include <limits>
 #include <set>
 
+#include "support/backward_executor.hpp"
 #include "support/catch.hpp"
 #include "support/textbook.hpp"
 
 using tern::trit_code, tern::weight_distribution;
+using tern_test::backward_executor;
 
 namespace {
 
@@ -29,14 +31,6 @@ std::set<int> levels_of(const trit_code& code) {
 double noise(const tern::matrix<float>& w, const tern::quantized_matrix& q) {
   return tern::distortion(w, tern::dequantize(q)).mse;
 }
-
-struct backward_executor {
-  std::size_t concurrency() const { return 3; }
-  template <class F>
-  void parallel_for(std::size_t n, F&& f) const {
-    while (n-- > 0) f(n);
-  }
-};
 
 }  // namespace
 
