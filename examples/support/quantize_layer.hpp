@@ -46,6 +46,8 @@ struct method {
   std::optional<double> smoothquant = {};     ///< alpha
   bool awq = false;                           ///< the exponent by search
   std::optional<float> outlier_columns = {};  ///< LLM.int8(): columns whose activations reach this stay float
+
+  friend bool operator==(const method&, const method&) = default;
 };
 
 /// What is known about the inputs of a layer.
