@@ -15,9 +15,8 @@ using tern_test::contains, tern_test::draw_matrix, tern_test::same;
 
 namespace {
 
-using layers =
-    tern::type_list<tern::bit_linear, tern::multi_ternary_linear, tern::trit_code_linear, tern::int4_linear,
-                    tern::int8_linear, tern::linear<tern::packed_matrix<tern::b3>>, tern::llm_int8_linear>;
+using layers = tern::type_list<tern::bit_linear, tern::multi_ternary_linear, tern::trit_code_linear, tern::int4_linear,
+                               tern::int8_linear, tern::linear<tern::packed_matrix<tern::b3>>, tern::llm_int8_linear>;
 
 constexpr std::size_t outputs = 37, inputs = 96;
 
@@ -113,7 +112,7 @@ TEST_CASE("any linear: weights in the basis of the caller", "[linear]") {
   tern::matrix<float> w(n, k);
   for (std::size_t i = 0; i < n * k; ++i) w.data()[i] = static_cast<float>((i * 37) % 7) - 3.0f;
   std::vector<float> powers(k);
-  for (std::size_t i = 0; i < k; ++i) powers[i] = i % 3 == 0 ? 0.5f : i % 3 == 1 ? 1.0f : 4.0f;
+  for (std::size_t i = 0; i < k; ++i) powers[i] = i % 3 == 0 ? 2.0f : i % 3 == 1 ? 1.0f : 4.0f;
   const tern::input_scaling s(powers);
   const tern::hadamard_rotation r(k, 9);
 
@@ -159,8 +158,7 @@ TEST_CASE("any linear: what is refused", "[linear]") {
   CHECK_THROWS_AS(none.blob(), tern::shape_error);
 
   const auto layer = tern::bit_linear::from_float(draw_matrix(outputs, inputs, 1));
-  CHECK_THROWS_WITH(any_linear(layer, {tern::hadamard_rotation(95)}),
-                    contains("takes 96 inputs, a transform has 95"));
+  CHECK_THROWS_WITH(any_linear(layer, {tern::hadamard_rotation(95)}), contains("takes 96 inputs, a transform has 95"));
   const any_linear any(layer, {scaling_of(inputs)});
   CHECK_THROWS_WITH(any(draw_matrix(2, inputs + 1, 4)), contains("takes 96 inputs"));
   tern::matrix<float> y(2, outputs), narrow(2, outputs - 1);
