@@ -41,12 +41,15 @@ inline void check_utf8(std::string_view text) {
   if (!is_utf8(text)) fail<range_error>({"save_safetensors: a string of ", text.size(), " bytes is not UTF-8"});
 }
 
-/// Calls f(tensor) by falling size of an element, those of one size as they come: then each lies at a multiple of its
-/// element's size, if the first does.
+/// Calls f(tensor) for those of a multiple of 64 bytes, and then for the others by falling size of an element; as they come
+/// where that says nothing. If the first lies at a multiple of 64, so do all of a multiple of 64 bytes, which blobs are, and
+/// every other one lies at a multiple of its element's size.
 inline void for_each_as_stored(std::span<const safetensors_tensor> tensors, auto&& f) {
+  for (const safetensors_tensor& t : tensors)
+    if (t.bytes.size() % storage_alignment == 0) f(t);
   for (const std::size_t bits : {64u, 32u, 16u, 8u, 6u, 4u})
     for (const safetensors_tensor& t : tensors)
-      if (dtype_bits(t.dtype) == bits) f(t);
+      if (t.bytes.size() % storage_alignment != 0 && dtype_bits(t.dtype) == bits) f(t);
 }
 
 /// Length and header as they stand in the file, all that is written checked.
@@ -101,8 +104,9 @@ inline namespace TERN_TU {
 
 /// A safetensors file of these tensors in memory.
 ///
-/// Their bytes are put in the order of falling element size, the first at a multiple of 64, so all of them can be viewed
-/// in place: each lies at a multiple of its element's size. Equal tensors give equal files.
+/// Tensors of a multiple of 64 bytes come first, at multiples of 64, and then the others by falling element size. So all of
+/// them can be viewed in place: each lies at a multiple of its element's size, and a blob (blob.hpp), as a U8 tensor, where
+/// view_blob() wants it. Equal tensors give equal files.
 ///
 /// @param tensors   of different names in UTF-8, none of them "__metadata__"
 /// @param metadata  strings in UTF-8
