@@ -5,6 +5,7 @@
 ///     sentence_similarity "It rained." "Wet weather." ...
 ///     sentence_similarity --file lines.txt            the nearest pairs of the lines of a file
 ///     sentence_similarity --quantized FILE ...        the same with the layers of FILE, from quantize_safetensors
+///     sentence_similarity --table                     what each method of quantisation does to size, speed and embeddings
 ///     sentence_similarity --check FILE                tokens and embeddings must be those that Python computed
 ///
 /// cmake/bootstrap.sh minilm fetches the model. Others of the kind, BERT with mean pooling, can be named by --model.
@@ -13,8 +14,6 @@
 #include <algorithm>
 #include <exception>
 #include <filesystem>
-#include <fstream>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -23,17 +22,16 @@
 #include <fmt/format.h>
 #include <tern/io/safetensors_layer.hpp>
 #include <tern/tern.hpp>
-#include <tern/thread_pool.hpp>
-#include <unsupported/Eigen/CXX11/ThreadPool>
 
 #include "support/bert.hpp"
+#include "support/embedder.hpp"
 #include "support/oracle.hpp"
+#include "support/similarity_table.hpp"
+#include "support/svg_chart.hpp"
 #include "support/wordpiece.hpp"
 
 namespace demo {
 namespace {
-
-using token_ids = std::vector<std::int32_t>;
 
 const std::vector<std::string> some_sentences{
     "A dog is chasing a ball across the park.",
@@ -46,37 +44,27 @@ const std::vector<std::string> some_sentences{
     "She has been playing the violin since she was five.",
 };
 
-/// A model, its tokenizer, and threads that embed sentences with them.
-class embedder {
+/// The model's own tokenizer, cutting off what is too long for it.
+class model_tokenizer {
  public:
-  embedder(const std::string& folder, std::size_t threads)
-      : model(folder), tokenizer_(folder + "/vocab.txt"), pool_(static_cast<int>(threads) - 1), workspaces_(threads) {
-    if (tokenizer_.size() != model.config().vocabulary)
+  model_tokenizer(const std::string& folder, const bert_config& config)
+      : tokenizer_(folder + "/vocab.txt"), longest_(config.longest) {
+    if (tokenizer_.size() != config.vocabulary)
       throw std::runtime_error(fmt::format("{}/vocab.txt has {} lines for a vocabulary of {}", folder,
-                                           tokenizer_.size(), model.config().vocabulary));
+                                           tokenizer_.size(), config.vocabulary));
   }
 
-  token_ids tokens(std::string_view sentence) const { return tokenizer_(sentence, model.config().longest); }
-  /// @param batch  sentences that a thread takes at a time
-  tern::matrix<float> embed(std::span<const token_ids> sentences, std::size_t batch = 32) {
-    const tern::pool_executor executor(pool_, static_cast<int>(workspaces_.size()));
-    return embed_all(model, sentences, batch, workspaces_, executor);
+  token_ids operator()(std::string_view sentence) const { return tokenizer_(sentence, longest_); }
+  std::vector<token_ids> operator()(const std::vector<std::string>& sentences) const {
+    std::vector<token_ids> ids;
+    for (const std::string& sentence : sentences) ids.push_back((*this)(sentence));
+    return ids;
   }
-
-  bert model;
 
  private:
   wordpiece tokenizer_;
-  Eigen::ThreadPool pool_;  // the calling thread works too
-  std::vector<bert_workspace> workspaces_;
+  std::size_t longest_;
 };
-
-double dot(std::span<const float> a, std::span<const float> b) {
-  double sum = 0;
-  for (std::size_t i = 0; i < a.size(); ++i) sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
-  return sum;
-}
-std::span<const float> row(const tern::matrix<float>& m, std::size_t r) { return {m.row(r), m.cols()}; }
 
 /// Puts the layers of a file in the places of the model's own.
 void exchange_layers(bert& model, const tern::safetensors_file& file) {
@@ -92,12 +80,12 @@ void exchange_layers(bert& model, const tern::safetensors_file& file) {
 }
 
 /// Whether tokens and embeddings are those of the file, in batches of one, two and all sentences.
-bool check(embedder& embedder, const oracle& expected) {
+bool check(const bert& model, const model_tokenizer& tokenizer, embedder& embed, const oracle& expected) {
   std::size_t wrong = 0;
   std::vector<token_ids> sentences;
   std::vector<const expected_sentence*> embedded;
   for (const expected_sentence& e : expected.sentences) {
-    const token_ids ids = embedder.tokens(e.text);
+    const token_ids ids = tokenizer(e.text);
     if (ids != e.ids) {
       ++wrong;
       fmt::print("WRONG tokens of \"{}\": {}, not {}\n", e.text, fmt::join(ids, " "), fmt::join(e.ids, " "));
@@ -108,12 +96,12 @@ bool check(embedder& embedder, const oracle& expected) {
   }
   double farthest = 0;
   for (const std::size_t batch : {std::size_t{1}, std::size_t{2}, sentences.size()}) {
-    const tern::matrix<float> embeddings = embedder.embed(sentences, batch);
+    const tern::matrix<float> embeddings = embed(model, sentences, batch);
     for (std::size_t s = 0; s < embedded.size(); ++s) {
-      const std::span<const float> got = row(embeddings, s), want = embedded[s]->embedding;
+      const std::span<const float> got = row_of(embeddings, s), want = embedded[s]->embedding;
       if (got.size() != want.size())
         throw std::runtime_error(fmt::format("{} values expected, {} computed", want.size(), got.size()));
-      const double distance = 1.0 - dot(got, want) / std::sqrt(dot(got, got) * dot(want, want));
+      const double distance = 1.0 - cosine(got, want);
       farthest = std::max(farthest, distance);
       if (distance <= expected.tolerance) continue;
       ++wrong;
@@ -139,11 +127,11 @@ void print_similarities(const std::vector<std::string>& sentences, const tern::m
   }
   for (std::size_t i = 0; i < sentences.size(); ++i) {
     for (std::size_t j = i + 1; j < sentences.size(); ++j)
-      all.push_back({dot(row(embeddings, i), row(embeddings, j)), i, j});
+      all.push_back({dot(row_of(embeddings, i), row_of(embeddings, j)), i, j});
     if (sentences.size() > largest_matrix) continue;
     fmt::print("\n{:4}", i + 1);
     for (std::size_t j = 0; j < sentences.size(); ++j)
-      fmt::print("{:6.2f}", dot(row(embeddings, i), row(embeddings, j)));
+      fmt::print("{:6.2f}", dot(row_of(embeddings, i), row_of(embeddings, j)));
     fmt::print("  {}", sentences[i]);
   }
   pairs = std::min(pairs, all.size());
@@ -154,16 +142,6 @@ void print_similarities(const std::vector<std::string>& sentences, const tern::m
     fmt::print("{:6.3f}  {}\n        {}\n", p.similarity, sentences[p.first], sentences[p.second]);
 }
 
-/// The lines of a text file that are neither empty nor begin with '#'.
-std::vector<std::string> read_lines(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) throw std::runtime_error(fmt::format("cannot read {}", path));
-  std::vector<std::string> lines;
-  for (std::string line; std::getline(file, line);)
-    if (!line.empty() && line.front() != '#') lines.push_back(line);
-  return lines;
-}
-
 struct options {
   std::vector<std::string> sentences;
   std::string file;
@@ -172,7 +150,31 @@ struct options {
   std::string check;
   std::size_t pairs = 5;
   std::size_t threads = 1;
+  bool table = false;
+  std::size_t rounds = 9;
+  std::string json;
+  std::string svg;
 };
+
+void run_table(const bert& model, const model_tokenizer& tokenizer, const options& options) {
+  const std::vector<token_ids> calibration_set = tokenizer(read_sentences(options.file, "calibration"));
+  const std::vector<token_ids> evaluation_set = tokenizer(read_sentences(options.file, "evaluation"));
+  std::size_t tokens = 0;
+  for (const token_ids& ids : evaluation_set) tokens += ids.size();
+  embedder threads(2);
+  const std::size_t bytes = std::filesystem::file_size(options.model + "/model.safetensors");
+  const std::vector<table_row> rows =
+      make_table(model, table_methods(), calibration_set, evaluation_set, threads, bytes, options.rounds);
+  print_table(rows);
+  fmt::print("\n* as if packed to the bit: tern stores INT3 as INT4 and INT5 as INT8.\n");
+  fmt::print("Embeddings of {} sentences of {:.1f} tokens against the float ones; calibration on {} others.\n",
+             evaluation_set.size(), static_cast<double>(tokens) / static_cast<double>(evaluation_set.size()),
+             calibration_set.size());
+  fmt::print("Speed: threads x sentences at a time. Float by Eigen, compiled for {}; the others by tern, {} kernels.\n",
+             Eigen::SimdInstructionSetsInUse(), tern::isa::best_name());
+  if (!options.json.empty()) write_json(options.json, rows);
+  if (!options.svg.empty()) write_svg(options.svg, chart_of(rows));
+}
 
 int run(const options& options) {
   Eigen::setNbThreads(1);  // threads share the sentences, not the products
@@ -180,15 +182,19 @@ int run(const options& options) {
     throw std::runtime_error(
         fmt::format("there is no {}/model.safetensors: `cmake/bootstrap.sh minilm` fetches a model to build/minilm",
                     options.model));
-  embedder embedder(options.model, options.threads);
-  if (!options.quantized.empty()) exchange_layers(embedder.model, tern::safetensors_file(options.quantized));
-  if (!options.check.empty()) return check(embedder, read_oracle(options.check)) ? 0 : 1;
+  bert model(options.model);
+  const model_tokenizer tokenizer(options.model, model.config());
+  if (!options.quantized.empty()) exchange_layers(model, tern::safetensors_file(options.quantized));
+  if (options.table) {
+    run_table(model, tokenizer, options);
+    return 0;
+  }
+  embedder embed(options.threads);
+  if (!options.check.empty()) return check(model, tokenizer, embed, read_oracle(options.check)) ? 0 : 1;
 
-  std::vector<std::string> sentences = options.file.empty() ? options.sentences : read_lines(options.file);
+  std::vector<std::string> sentences = options.file.empty() ? options.sentences : read_sentences(options.file);
   if (sentences.empty()) sentences = some_sentences;
-  std::vector<token_ids> tokens;
-  for (const std::string& sentence : sentences) tokens.push_back(embedder.tokens(sentence));
-  print_similarities(sentences, embedder.embed(tokens), options.pairs);
+  print_similarities(sentences, embed(model, tokenizer(sentences)), options.pairs);
   return 0;
 }
 
@@ -212,7 +218,16 @@ int main(int argc, char** argv) {
       ->check(CLI::ExistingFile)
       ->excludes(quantized)
       ->excludes(sentences);
+  auto* table = app.add_flag("--table", options.table,
+                             "What quantisation does to the embeddings of the --file's \"# evaluation\" section")
+                    ->excludes(quantized);
+  app.add_option("--rounds", options.rounds, "Rounds of timing of the table")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app.add_option("--json", options.json, "Where the table goes as JSON")->needs(table);
+  app.add_option("--svg", options.svg, "Where its chart goes")->needs(table);
   CLI11_PARSE(app, argc, argv);
+  if (options.table && options.file.empty()) options.file = "examples/data/sentences.txt";
   try {
     return demo::run(options);
   } catch (const std::exception& error) {
