@@ -183,7 +183,8 @@ inline void set_option(method& m, const std::string& option, const ordered_json&
   } else if (option == "scales") {
     m.scales = word_value<tern::scale_type>(option, value);
   } else if (option == "hadamard") {
-    for (const auto& [name, each] : members_value(option, value, m.hadamard).items()) {
+    const ordered_json members = members_value(option, value, m.hadamard);
+    for (const auto& [name, each] : members.items()) {
       if (name == "seed")
         m.seed = integer_value("seed", each, 0, static_cast<std::uint64_t>(-1));
       else if (name == "block")
@@ -194,7 +195,8 @@ inline void set_option(method& m, const std::string& option, const ordered_json&
   } else if (option == "weighted") {
     m.weighted = truth_value(option, value);
   } else if (option == "gptq") {
-    for (const auto& [name, each] : members_value(option, value, m.gptq).items()) {
+    const ordered_json members = members_value(option, value, m.gptq);
+    for (const auto& [name, each] : members.items()) {
       if (name != "damp") refuse("\"gptq\" has damp, not " + name);
       m.damp = number_value("damp", each, 0, 1e6);
     }
@@ -249,8 +251,9 @@ inline ordered_json to_json(const method& m, const method& from = {}) {
     return m.hadamard ? ordered_json{{"seed", m.seed}, {"block", m.block}} : ordered_json(false);
   });
   set_if("weighted", m.weighted != from.weighted, [&] { return m.weighted; });
-  set_if("gptq", m.gptq != from.gptq || m.damp != from.damp,
-         [&] { return m.gptq ? ordered_json{{"damp", m.damp}} : ordered_json(false); });
+  set_if("gptq", m.gptq != from.gptq || m.damp != from.damp, [&] {
+    return m.gptq ? ordered_json{{"damp", m.damp}} : ordered_json(false);
+  });
   set_if("refit_outputs", m.refit_outputs != from.refit_outputs, [&] { return m.refit_outputs; });
   set_if("smoothquant", m.smoothquant != from.smoothquant, [&] { return optional(m.smoothquant); });
   set_if("awq", m.awq != from.awq, [&] { return m.awq; });

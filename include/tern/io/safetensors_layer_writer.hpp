@@ -163,7 +163,8 @@ class layer_tensors {
   TERN_INLINE void add_metadata(const std::string& key, const std::string& value) { metadata_[key] = value; }
 
   /// Valid as long as this is, and until the next add().
-  std::span<const safetensors_tensor> tensors() const { return tensors_; }
+  std::span<const safetensors_tensor> tensors() const& { return tensors_; }
+  void tensors() && = delete;  // their bytes would be gone
   const safetensors_metadata& metadata() const { return metadata_; }
 
  private:
