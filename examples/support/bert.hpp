@@ -102,6 +102,7 @@ struct linear_map {
   std::string name;                            ///< the file's tensors are NAME.weight and NAME.bias
   tern::matrix_view<const float> weight = {};  ///< [outputs x inputs], the file's
   std::span<const float> bias = {};            ///< [outputs], the file's
+  std::size_t stored_bytes = 0;                ///< of the weight in the file
   /// x [tokens x inputs] gives y [tokens x outputs]. Called from several threads at once, each with its own workspace.
   std::function<void(tern::matrix_view<const float> x, tern::matrix_view<float> y, std::span<std::byte> workspace)>
       apply;
@@ -271,7 +272,7 @@ class bert {
         out.noalias() = eigen(x) * eigen(weight).transpose();
         out.rowwise() += Eigen::Map<const Eigen::RowVectorXf>(bias.data(), index(bias.size()));
       };
-      maps.push_back({name, weight, bias, apply});
+      maps.push_back({name, weight, bias, file.at(name + ".weight").bytes.size(), apply});
     }
 
     bert_config config;

@@ -9,8 +9,8 @@
 #include <fstream>
 #include <limits>
 #include <map>
+#include <memory>
 #include <numeric>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -40,7 +40,16 @@ inline std::vector<table_method> table_methods() {
     const method how{.kind = weight_kind::integers, .bits = bits, .granularity = granularity};
     out.push_back({fmt::format("INT{} MSE clip", bits), variant, how, bits != 4 && bits != 8});
   };
-  out.push_back({"INT8 absmax", "", {.kind = weight_kind::integers, .bits = 8, .clip = tern::int_clip::absmax}});
+  // Of 8 bits, what is lost is in the activations, where a few inputs are 10 times as large as most.
+  const method int8{.kind = weight_kind::integers, .bits = 8, .clip = tern::int_clip::absmax};
+  const auto add_int8 = [&](const char* variant, const auto& change) {
+    out.push_back({"INT8 absmax", variant, int8});
+    change(out.back().how);
+  };
+  add_int8("rows", [](method&) {});
+  add_int8("rows, SmoothQuant 0.5", [](method& how) { how.smoothquant = 0.5; });
+  add_int8("rows, LLM.int8() from 6", [](method& how) { how.outlier_columns = 6.0f; });
+  add_int8("rows, Hadamard", [](method& how) { how.hadamard = true; });
   integers(5, row, "rows");
   integers(5, tern::per_group(128), "groups of 128");
   integers(4, row, "rows");
@@ -48,6 +57,11 @@ inline std::vector<table_method> table_methods() {
   integers(4, tern::per_group(16), "groups of 16");
   integers(3, row, "rows");
   integers(3, tern::per_group(48), "groups of 48");
+  for (const unsigned bits : {5u, 3u}) {
+    integers(bits, bits == 5 ? tern::per_group(128) : tern::per_group(48),
+             bits == 5 ? "groups of 128, Hadamard + GPTQ" : "groups of 48, Hadamard + GPTQ");
+    out.back().how.hadamard = out.back().how.gptq = true;
+  }
   for (std::size_t planes = 1; planes <= 3; ++planes) {
     const auto add = [&](const char* family, const char* codec, method how) {
       out.push_back({family, fmt::format("k = {}{}", planes, codec), std::move(how)});
@@ -117,7 +131,11 @@ inline calibrations calibrate(const bert& model, std::span<const token_ids> sent
   }
   const auto observe = [&](const linear_map& map, tern::matrix_view<const float> x) {
     if (map.name.ends_with(".key") || map.name.ends_with(".value")) return;
-    seen.at(source(map))->hessian.observe(x, threads.executor());
+    calibration& c = *seen.at(source(map));
+    c.hessian.observe(x, threads.executor());
+    c.maxima.resize(x.cols());
+    for (std::size_t t = 0; t < x.rows(); ++t)
+      for (std::size_t k = 0; k < x.cols(); ++k) c.maxima[k] = std::max(c.maxima[k], std::fabs(x(t, k)));
   };
   constexpr std::size_t batch = 16;
   tern::matrix<float> embeddings(batch, model.config().width);
@@ -243,8 +261,7 @@ inline std::vector<table_row> make_table(const bert& model, const std::vector<ta
   const calibrations seen = calibrate(model, calibration_set, threads);
   std::vector<table_row> rows(1);
   rows[0].family = "float";
-  for (const linear_map& map : model.maps())
-    rows[0].linear_bytes += static_cast<double>(map.weight.rows() * map.weight.cols() * sizeof(float));
+  for (const linear_map& map : model.maps()) rows[0].linear_bytes += static_cast<double>(map.stored_bytes);
   const double others = static_cast<double>(file_bytes) - rows[0].linear_bytes;
   std::vector<bert> models{model};
   const tern::matrix<float> wanted = threads(model, evaluation_set);
