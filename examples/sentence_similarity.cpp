@@ -172,6 +172,7 @@ void run_table(const bert& model, const model_tokenizer& tokenizer, const option
              calibration_set.size());
   fmt::print("Speed: threads x sentences at a time. Float by Eigen, compiled for {}; the others by tern, {} kernels.\n",
              Eigen::SimdInstructionSetsInUse(), tern::isa::best_name());
+  print_parts(rows);
   if (!options.json.empty()) write_json(options.json, rows);
   if (!options.svg.empty()) write_svg(options.svg, chart_of(rows));
 }

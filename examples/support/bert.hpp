@@ -367,7 +367,7 @@ class bert {
           for (std::size_t t = 0; t < count; ++t) {
             row_map r = row(all_scores, t);
             r.tail(index(padded - count)) = std::numeric_limits<float>::lowest();
-            r = ((r - r.maxCoeff()) * scale).exp();
+            r = ((r - r.maxCoeff()) * scale).max(-80.0f).exp();  // nothing to a float sum, but no subnormal number
           }
           out.noalias() = scores * part(value);
           for (std::size_t t = 0; t < count; ++t) out.row(index(t)) /= row(all_scores, t).sum();

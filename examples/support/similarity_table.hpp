@@ -110,6 +110,8 @@ struct table_row {
   double mean_cosine = 1, least_cosine = 1;                        ///< of a sentence's embedding and its float one
   double spearman = 1;                                             ///< of the similarities of all pairs of sentences
   std::array<double, table_speeds.size()> sentences_per_second{};
+  std::array<double, bert_part_names.size()>
+      part_seconds{};  ///< of a sentence, 1 thread, one at a time: least of all rounds
 
   std::string name() const { return variant.empty() ? family : family + ", " + variant; }
 };
@@ -212,7 +214,8 @@ inline table_row exchange_all(bert& model, const table_method& m, const calibrat
   return row;
 }
 
-/// Sets the speeds of rows: medians over rounds in which all rows take turns, on the first of the sentences.
+/// Sets the speeds of rows: medians over rounds in which all rows take turns, on the first of the sentences; and where the
+/// time of a sentence goes.
 inline void measure_speeds(std::vector<table_row>& rows, const std::vector<bert>& models,
                            std::span<const token_ids> sentences, embedder& threads, std::size_t rounds) {
   progress_bar bar(fmt::format("{} rounds of timing, {} sentences each", rounds, sentences.size()));
@@ -220,9 +223,16 @@ inline void measure_speeds(std::vector<table_row>& rows, const std::vector<bert>
   for (std::size_t round = 0; round < rounds; ++round)
     for (std::size_t s = 0; s < table_speeds.size(); ++s)
       for (std::size_t r = 0; r < rows.size(); ++r) {
+        threads.workspace().seconds = {};
         const auto start = std::chrono::steady_clock::now();
         threads(models[r], sentences, table_speeds[s].batch, table_speeds[s].threads);
         times[r][s].push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+        if (s == 0)
+          for (std::size_t p = 0; p < bert_part_names.size(); ++p) {
+            const double seconds = threads.workspace().seconds[p] / static_cast<double>(sentences.size());
+            double& least = rows[r].part_seconds[p];
+            least = round == 0 ? seconds : std::min(least, seconds);
+          }
         const std::size_t done = (round * table_speeds.size() + s) * rows.size() + r;
         bar(static_cast<float>(done) / static_cast<float>(rounds * table_speeds.size() * rows.size()));
       }
@@ -293,6 +303,20 @@ inline void print_table(const std::vector<table_row>& rows) {
   }
 }
 
+/// Where the time of a sentence goes, in the float row and the fastest other one.
+inline void print_parts(const std::vector<table_row>& rows) {
+  const auto fastest = std::max_element(rows.begin() + 1, rows.end(), [](const table_row& a, const table_row& b) {
+    return a.sentences_per_second[0] < b.sentences_per_second[0];
+  });
+  fmt::print("\nMilliseconds of a sentence, one at a time on one thread:");
+  for (const table_row* row : {&rows[0], &*fastest}) {
+    fmt::print("\n{}:", row->name());
+    for (std::size_t p = 0; p < bert_part_names.size(); ++p)
+      fmt::print("{} {} {:.3f}", p == 0 ? "" : ",", bert_part_names[p], 1e3 * row->part_seconds[p]);
+  }
+  fmt::print("\n");
+}
+
 inline void write_json(const std::string& path, const std::vector<table_row>& rows) {
   nlohmann::json all = nlohmann::json::array();
   for (const table_row& row : rows) {
@@ -307,6 +331,7 @@ inline void write_json(const std::string& path, const std::vector<table_row>& ro
     entry["mean_cosine"] = row.mean_cosine;
     entry["least_cosine"] = row.least_cosine;
     entry["spearman"] = row.spearman;
+    for (std::size_t p = 0; p < bert_part_names.size(); ++p) entry["seconds"][bert_part_names[p]] = row.part_seconds[p];
     for (std::size_t s = 0; s < table_speeds.size(); ++s)
       entry["sentences_per_second"].push_back({{"threads", table_speeds[s].threads},
                                                {"batch", table_speeds[s].batch},

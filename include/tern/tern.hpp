@@ -23,7 +23,8 @@
 /// tern/quantize/gptq.hpp and its neighbours, quantisation that knows the activations (hessian.hpp, output_refit.hpp,
 /// migrate.hpp, mixed_precision.hpp, io/hessian_blob.hpp); tern/quantize/synthetic.hpp, weights to test with;
 /// tern/io/mapped_file.hpp, which needs POSIX; tern/io/safetensors_writer.hpp, and tern/io/safetensors.hpp, which needs
-/// nlohmann/json: the format of models.
+/// nlohmann/json: the format of models; tern/any_linear.hpp, layers that are chosen at run time, and
+/// tern/io/safetensors_layer_writer.hpp and safetensors_layer.hpp, which store them.
 #pragma once
 
 #include <tern/io/blob.hpp>

@@ -120,19 +120,21 @@ inline std::vector<std::size_t> read_columns(const safetensors_view& file, const
   return columns;
 }
 
-/// The layer of a blob that was checked.
+/// The layer of a blob whose checksums are right. What it says of its own size is checked before anything is allocated by it.
 /// @param bytes  aligned to 64
+/// @param bias   where the blob has none
 template <codec Codec>
-any_linear layer_of_codec(std::span<const std::byte> bytes, const blob_info& info, std::vector<float> bias,
-                          std::vector<std::size_t> columns, std::vector<any_transform> transforms) {
+any_linear layer_of_codec(const safetensors_view& file, const json_value& description, std::span<const std::byte> bytes,
+                          const blob_info& info, std::vector<float> bias) {
   const blob_view<Codec> parts = tern::view_blob<Codec>(bytes);
   if (!parts.bias.empty()) bias.assign(parts.bias.begin(), parts.bias.end());
+  std::vector<any_transform> transforms = read_transforms(file, description, parts.weights.cols());
   if constexpr (std::same_as<Codec, i8>) {
     if (info.is_llm_int8)
       return any_linear(
           llm_int8_linear(int8_matrix(parts.weights), std::move(bias), {.threshold = info.outlier_threshold}),
           std::move(transforms));
-    if (!columns.empty())
+    if (std::vector<std::size_t> columns = read_columns(file, description); !columns.empty())
       return any_linear(llm_int8_static_linear(int8_matrix(parts.weights), std::move(columns), std::move(bias)),
                         std::move(transforms));
   }
@@ -140,20 +142,13 @@ any_linear layer_of_codec(std::span<const std::byte> bytes, const blob_info& inf
                     std::move(transforms));
 }
 
+/// The function for the codec's name. Errors: format_error when there is no such codec.
 template <codec... Codecs>
-any_linear layer_of_blob(type_list<Codecs...>, std::span<const std::byte> bytes, const blob_info& info,
-                         std::vector<float> bias, std::vector<std::size_t> columns,
-                         std::vector<any_transform> transforms) {
-  any_linear layer;
-  bool known = false;
-  static_cast<void>(
-      ((info.codec() == Codecs::name() &&
-        (known = true,
-         layer = layer_of_codec<Codecs>(bytes, info, std::move(bias), std::move(columns), std::move(transforms)),
-         true)) ||
-       ...));
-  if (!known) fail<format_error>({"codec ", info.codec(), " is none of tern's"});
-  return layer;
+auto layer_function(std::string_view codec, type_list<Codecs...>) {
+  decltype(&layer_of_codec<i8>) function = nullptr;
+  ((Codecs::name() == codec ? void(function = &layer_of_codec<Codecs>) : void()), ...);
+  if (function == nullptr) fail<format_error>({"codec ", codec, " is none of tern's"});
+  return function;
 }
 
 /// Errors: format_error naming the first member that is not what the layer says.
@@ -186,8 +181,7 @@ inline any_linear read_layer(const safetensors_view& file, const std::string& na
     fail<format_error>({"no outputs in ", format.planes, " planes of ", format.cols, " inputs"});
   if (info.bias_count != 0 && !bias.empty()) fail<format_error>({"a bias is given, and the blob has one"});
   tern::verify_payload(bytes);
-  any_linear layer = layer_of_blob(codecs{}, bytes, info, std::move(bias), read_columns(file, description),
-                                   read_transforms(file, description, format.cols));
+  const any_linear layer = layer_function(info.codec(), codecs{})(file, description, bytes, info, std::move(bias));
   check_description(description, parse_description(layer_description(name, layer, info)));
   return layer;
 }

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT
+/// Quantised layers in safetensors, of any description, any scales of inputs, any columns and a blob changed anywhere: loading
+/// one ends in a format_error, or in a layer that computes, and that is described and loaded alike when saved again; aborts
+/// otherwise.
+///
+///   clang++-16 -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -DTERN_LIBFUZZER -DTERN_PIN_ISA=avx2 -Iinclude
+///     tests/fuzz/safetensors_layer.cpp
+///   fuzz_safetensors_layer FILE...            without libFuzzer: those inputs, and then 20,000 damaged ones
+///   fuzz_safetensors_layer --corpus FOLDER    writes the corpus
+///
+/// An input is: a byte that chooses one of the layers below; a byte with the number of changes to its blob, each of two bytes
+/// that follow, a place and a value, after which the checksums are made right again; a byte with the number of scales of inputs
+/// and 4 bytes for each; a byte with the number of columns and 8 bytes for each; and the description.
+#include <tern/io/safetensors_layer.hpp>
+
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+
+namespace {
+
+constexpr std::size_t inputs = 40;
+
+void require(bool holds, const char* what) {
+  if (holds) return;
+  std::fprintf(stderr, "safetensors_layer: %s\n", what);
+  std::abort();
+}
+
+/// A layer of each codec, and of the kinds of LLM.int8(), with what it is saved as.
+struct seed_layer {
+  tern::aligned_bytes blob;
+  std::vector<float> scales;
+  std::vector<std::int64_t> columns;
+  std::string description;
+};
+
+template <class Codec>
+tern::any_linear layer_of(std::size_t planes, tern::granularity granularity, std::vector<tern::any_transform> t) {
+  tern::quantized_matrix q(planes, 3, inputs, granularity);
+  for (std::size_t i = 0; i < q.codes.size(); ++i) q.codes[i] = static_cast<std::int8_t>(i % 3) - 1;
+  for (float& scale : q.scales) scale = 0.25f;
+  if (!Codec{}.holds(1)) q.codes.assign(q.codes.size(), 0);
+  return tern::any_linear(
+      tern::linear<tern::packed_matrix<Codec>>(tern::packed_matrix<Codec>(q, {}), std::vector<float>(planes % 2 * 3)),
+      std::move(t));
+}
+
+const std::vector<seed_layer>& seed_layers() {
+  static const std::vector<seed_layer> all = [] {
+    const tern::hadamard_rotation r(inputs, 3, 8);
+    const tern::input_scaling s(std::vector<float>(inputs, 2.0f));
+    tern::matrix<float> w(3, inputs);
+    for (std::size_t i = 0; i < 3 * inputs; ++i) w.data()[i] = static_cast<float>(i % 11) - 5.0f;
+    const tern::any_linear layers[] = {
+        layer_of<tern::i2>(1, tern::per_tensor, {}),
+        layer_of<tern::i2>(2, tern::per_group(16), {r}),
+        layer_of<tern::b3>(2, tern::per_channel, {s}),
+        layer_of<tern::n4>(1, tern::per_group(32), {s, r}),
+        layer_of<tern::n6>(1, tern::per_channel, {}),
+        layer_of<tern::b3x2>(1, tern::per_group(20), {r}),
+        layer_of<tern::b3x3>(1, tern::per_tensor, {r, s}),
+        tern::any_linear(tern::int8_linear::from_float(w), {s}),
+        tern::any_linear(tern::llm_int8_linear::from_float(w)),
+        tern::any_linear(tern::llm_int8_static_linear::from_float(w, {1, 7}), {s}),
+    };
+    std::vector<seed_layer> out;
+    for (const tern::any_linear& layer : layers) {
+      tern::layer_tensors saved;
+      saved.add("w", layer);
+      seed_layer seed{layer.blob(), {}, {}, saved.metadata().at("tern:w")};
+      for (const tern::any_transform& t : layer.transforms())
+        if (const auto* scaling = std::get_if<tern::input_scaling>(&t))
+          seed.scales.assign(scaling->scales().begin(), scaling->scales().end());
+      seed.columns.assign(layer.outlier_columns().begin(), layer.outlier_columns().end());
+      out.push_back(std::move(seed));
+    }
+    return out;
+  }();
+  return all;
+}
+
+void use(const tern::any_linear& layer) {
+  if (layer.in_features() <= 4096 && layer.out_features() <= 4096) {
+    const tern::matrix<float> x(2, layer.in_features());
+    const auto y = layer(x);
+    require(y.rows() == 2 && y.cols() == layer.out_features(), "outputs of another shape");
+    require(layer.dequantized().cols() == layer.in_features(), "weights of another shape");
+  }
+  tern::layer_tensors saved;
+  saved.add("w", layer);
+  const tern::aligned_bytes bytes = tern::save_safetensors(saved.tensors(), saved.metadata());
+  const tern::any_linear same = tern::load_any_linear(tern::safetensors_view(bytes), "w");
+  tern::layer_tensors again;
+  again.add("w", same);
+  require(again.metadata() == saved.metadata(), "described otherwise when loaded");
+  const tern::aligned_bytes blob = layer.blob(), other = same.blob();
+  require(blob.size() == other.size() && std::memcmp(blob.data(), other.data(), blob.size()) == 0, "another blob");
+}
+
+/// Reads an input from its beginning; zeros behind its end.
+class reader {
+ public:
+  explicit reader(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
+  std::uint8_t byte() {
+    if (bytes_.empty()) return 0;
+    const std::uint8_t first = bytes_[0];
+    bytes_ = bytes_.subspan(1);
+    return first;
+  }
+  template <class T>
+  std::vector<T> list() {
+    std::vector<T> values(byte());
+    for (T& value : values) {
+      std::uint8_t bytes[sizeof(T)];
+      for (std::uint8_t& b : bytes) b = byte();
+      std::memcpy(&value, bytes, sizeof value);
+    }
+    return values;
+  }
+  std::string rest() const { return std::string(reinterpret_cast<const char*>(bytes_.data()), bytes_.size()); }
+
+ private:
+  std::span<const std::uint8_t> bytes_;
+};
+
+void run(std::span<const std::uint8_t> input) {
+  reader in(input);
+  const seed_layer& seed = seed_layers()[in.byte() % seed_layers().size()];
+  tern::aligned_bytes blob = seed.blob;
+  const std::span<std::byte> bytes = blob;
+  for (std::size_t changes = in.byte(); changes-- > 0;) {
+    const std::size_t at = in.byte();
+    bytes[at % blob.size()] = std::byte{in.byte()};
+  }
+  const std::uint32_t payload = tern::detail::crc32(bytes.subspan(192));
+  std::memcpy(bytes.data() + 184, &payload, sizeof payload);
+  const std::uint32_t header = tern::detail::crc32(bytes.first(188));
+  std::memcpy(bytes.data() + 188, &header, sizeof header);
+  const auto scales = in.list<float>();
+  const auto columns = in.list<std::int64_t>();
+  const std::string description = in.rest();
+  if (!tern::detail::is_utf8(description)) return;
+
+  const tern::safetensors_tensor tensors[] = {
+      {"w", "U8", {blob.size()}, std::as_const(blob)},
+      tern::tensor_of("w.input_scale", std::span(scales)),
+      {"w.outlier_columns", "I64", {columns.size()}, std::as_bytes(std::span(columns))}};
+  const tern::aligned_bytes file = tern::save_safetensors(tensors, {{"tern:w", description}});
+  try {
+    use(tern::load_any_linear(tern::safetensors_view(file), "w"));
+  } catch (const tern::error& e) {
+    require(dynamic_cast<const tern::format_error*>(&e) != nullptr, e.what());
+  }
+}
+
+#if !defined(TERN_LIBFUZZER)
+using input = std::vector<std::uint8_t>;
+
+/// Good inputs: what the corpus is made of.
+std::vector<input> good() {
+  std::vector<input> all;
+  for (const seed_layer& seed : seed_layers()) {
+    input& in = all.emplace_back();
+    const auto append = [&](const auto& values) {
+      in.push_back(static_cast<std::uint8_t>(values.size()));
+      for (const std::byte b : std::as_bytes(std::span(values))) in.push_back(static_cast<std::uint8_t>(b));
+    };
+    in.push_back(static_cast<std::uint8_t>(all.size() - 1));
+    in.push_back(0);
+    append(seed.scales);
+    append(seed.columns);
+    in.insert(in.end(), seed.description.begin(), seed.description.end());
+  }
+  return all;
+}
+
+void run_file(const char* path) {
+  std::FILE* const file = std::fopen(path, "rb");
+  require(file != nullptr, path);
+  input bytes(1 << 20);
+  bytes.resize(std::fread(bytes.data(), 1, bytes.size(), file));
+  std::fclose(file);
+  run(bytes);
+}
+
+void write_corpus(const std::string& folder) {
+  std::size_t n = 0;
+  for (const input& bytes : good()) {
+    std::FILE* const file = std::fopen((folder + "/" + std::to_string(n++)).c_str(), "wb");
+    require(file != nullptr, "cannot write the corpus");
+    std::fwrite(bytes.data(), 1, bytes.size(), file);
+    std::fclose(file);
+  }
+}
+
+/// A few bytes of a good input changed, digits and punctuation most of all; some with changes to the blob.
+void run_damaged(std::mt19937& random, const std::vector<input>& from) {
+  static constexpr std::string_view letters = "0123456789{}[]\",:-.tfn";
+  input bytes = from[random() % from.size()];
+  for (std::size_t changes = random() % 3; changes-- > 0;) {
+    const std::size_t at = random() % bytes.size();
+    bytes[at] = random() % 4 == 0 ? static_cast<std::uint8_t>(random())
+                                  : static_cast<std::uint8_t>(letters[random() % letters.size()]);
+  }
+  if (random() % 4 == 0) {
+    bytes[1] = 1;
+    const std::uint8_t change[] = {static_cast<std::uint8_t>(random()), static_cast<std::uint8_t>(random() % 5)};
+    bytes.insert(bytes.begin() + 2, std::begin(change), std::end(change));
+  }
+  if (random() % 8 == 0) bytes.resize(random() % bytes.size());
+  run(bytes);
+}
+#endif
+
+}  // namespace
+
+#if defined(TERN_LIBFUZZER)
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  run({data, size});
+  return 0;
+}
+#else
+int main(int argc, char** argv) {
+  if (argc == 3 && std::string_view(argv[1]) == "--corpus") {
+    write_corpus(argv[2]);
+    return 0;
+  }
+  for (int i = 1; i < argc; ++i) run_file(argv[i]);
+  for (const seed_layer& seed : seed_layers()) require(seed.blob.size() != 0, "no layer");
+  std::mt19937 random(1);
+  const auto from = good();
+  for (int i = 0; i < 20000; ++i) run_damaged(random, from);
+  std::printf("%d files and 20000 damaged ones: refused, or loaded and saved alike\n", argc - 1);
+}
+#endif
