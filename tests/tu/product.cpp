@@ -3,6 +3,8 @@
 #include "product.hpp"
 
 #include <cstddef>
+#include <tern/any_linear.hpp>
+#include <tern/io/safetensors_layer_writer.hpp>
 #include <tern/quantize/compat.hpp>
 #include <tern/tern.hpp>
 #include <tern/thread_pool.hpp>
@@ -47,11 +49,23 @@ std::vector<float> PASTE(product_, UNIT)() {
     tern::int8_linear layer = tern::int8_linear::from_float(w), copy = layer, moved = std::move(copy);
     layer = tern::load<tern::int8_linear>(tern::save(moved));
     append(all, layer, x);
+    // A layer behind a virtual function, and its tensors.
+    const tern::any_linear any(layer,
+                               {tern::hadamard_rotation(263), tern::input_scaling(std::vector<float>(263, 0.7f))}),
+        same = any;
+    append(all, same, x);
+    all.push_back(same.dequantized()(3, 5));
+    all.push_back(static_cast<float>(same.bits_per_weight()));
+    tern::layer_tensors tensors;
+    tensors.add("w", same);
+    all.push_back(static_cast<float>(tern::save_safetensors(tensors.tensors(), tensors.metadata()).size()));
     // Threads.
     immediate_pool pool;
     tern::matrix<float> y(tokens, 37);
-    tern::aligned_bytes workspace(layer.workspace_bytes(tokens));
+    tern::aligned_bytes workspace(any.workspace_bytes(tokens));
     layer(x, y, workspace, tern::pool_executor(pool));
+    all.insert(all.end(), y.data(), y.data() + tokens * 37);
+    any(x, y, workspace, tern::pool_executor(pool));
     all.insert(all.end(), y.data(), y.data() + tokens * 37);
     tern::quantized_matrix q = tern::decompose(w, {.planes = 2, .method = tern::decompose_method::alternating}), other;
     other = q;
