@@ -1,36 +1,17 @@
 // SPDX-License-Identifier: MIT
 /// What rotation and knowledge of the activations are worth, in dB: reference values of an independent implementation
 /// in numpy. A sample of other weights moves them by tenths.
-#include <tern/quantize/gptq.hpp>
-#include <tern/quantize/hadamard.hpp>
-#include <tern/quantize/migrate.hpp>
-#include <tern/quantize/output_refit.hpp>
-#include <tern/quantize/synthetic.hpp>
-
-#include <cmath>
+#include "../../bench/calibrated.hpp"
 
 #include "support/catch.hpp"
 
+using calibrated::draw_inputs;
 using tern::decompose_method, tern::weight_distribution;
 
 namespace {
 
 double snr(const tern::matrix<float>& w, const tern::quantized_matrix& q) {
   return tern::distortion(w, tern::dequantize(q)).snr_db;
-}
-
-/// Correlated activations: independent inputs of variance 1, 1/2, 1/3, ..., rotated three times.
-tern::matrix<float> draw_inputs(std::size_t tokens, std::size_t inputs, std::uint64_t seed, bool outliers) {
-  auto x = tern::synthetic_weights(tokens, inputs, weight_distribution::gauss, seed);
-  for (std::size_t t = 0; t < tokens; ++t)
-    for (std::size_t k = 0; k < inputs; ++k) x(t, k) *= 50 / std::sqrt(static_cast<float>(k + 1));
-  for (const std::uint64_t turn : {11u, 12u, 13u}) {
-    const tern::hadamard_rotation r(inputs, turn);
-    r.apply(x, x.view());
-  }
-  for (const std::size_t k : {17u, 99u, 250u, 400u})
-    for (std::size_t t = 0; outliers && k < inputs && t < tokens; ++t) x(t, k) *= 12;
-  return x;
 }
 
 }  // namespace
