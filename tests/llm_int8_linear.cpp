@@ -34,7 +34,7 @@ tern::matrix<float> draw_tokens(std::size_t tokens, std::size_t inputs, const st
 
 /// The expression in the documentation of llm_int8_linear, element by element.
 tern::matrix<float> textbook(const tern::llm_int8_linear& layer, const tern::matrix<float>& x) {
-  const tern::quantized_matrix w = unpack(layer.weights());
+  const tern::quantized_matrix w = unpack(layer.weights()), rest_of_w = unpack(layer.remainder());
   std::vector<bool> outlier(x.cols());
   for (std::size_t k = 0; k < x.cols(); ++k)
     for (std::size_t m = 0; m < x.rows(); ++m) outlier[k] = outlier[k] || std::fabs(x(m, k)) >= layer.threshold();
@@ -46,10 +46,15 @@ tern::matrix<float> textbook(const tern::llm_int8_linear& layer, const tern::mat
   if (std::find(outlier.begin(), outlier.end(), true) == outlier.end()) return y;
   for (std::size_t m = 0; m < x.rows(); ++m)
     for (std::size_t n = 0; n < w.rows; ++n) {
-      float sum = 0;
-      for (std::size_t k = 0; k < x.cols(); ++k)
-        if (outlier[k]) sum = std::fma(x(m, k), static_cast<float>(w.code_row(0, n)[k]), sum);
-      y(m, n) = y(m, n) + tern::detail::mul_rn(sum, w.scale(0, n, 0));  // no fma
+      const auto sum_of = [&](const tern::quantized_matrix& q) {
+        float sum = 0;
+        for (std::size_t k = 0; k < x.cols(); ++k)
+          if (outlier[k]) sum = std::fma(x(m, k), static_cast<float>(q.code_row(0, n)[k]), sum);
+        return sum;
+      };
+      float o = tern::detail::mul_rn(sum_of(w), w.scale(0, n, 0));  // no fma
+      if (rest_of_w.cols != 0) o = std::fma(sum_of(rest_of_w), rest_of_w.scale(0, n, 0), o);
+      y(m, n) = y(m, n) + o;
     }
   return y;
 }
@@ -85,6 +90,34 @@ TEST_CASE("llm_int8_linear: as its documentation says", "[llm_int8]") {
     const auto x = draw_tokens(tokens, inputs, {0, 3, 5, 6, 17, 64, 132}, 3);
     CHECK(same(layer(x), textbook(layer, x)));
   }
+}
+
+TEST_CASE("llm_int8_linear: weights of 16 bits for outliers", "[llm_int8]") {
+  const auto scales = GENERATE(tern::scale_type::float32, tern::scale_type::float16, tern::scale_type::bfloat16);
+  const auto w = draw_matrix(37, 133, 31);
+  const auto bias = draw_vector(37, 32);
+  const auto layer = tern::llm_int8_linear::from_float(w, bias, {.outlier_bits = 16}, {.scales = scales});
+  const auto narrow = tern::llm_int8_linear::from_float(w, bias, {}, {.scales = scales});
+  CHECK(narrow.remainder().cols() == 0);
+  // What is beside the codes: W less what these stand for, in int8 again.
+  const auto codes = unpack(layer.weights());
+  tern::matrix<float> rest(37, 133);
+  for (std::size_t n = 0; n < 37; ++n)
+    for (std::size_t k = 0; k < 133; ++k)
+      rest(n, k) = static_cast<float>(static_cast<double>(w(n, k)) -
+                                      codes.code_row(0, n)[k] * static_cast<double>(codes.scale(0, n, 0)));
+  CHECK(same(tern::dequantize(layer.remainder()), tern::dequantize(tern::quantize_absmax(rest))));
+  for (const std::size_t tokens : std::vector<std::size_t>{0, 1, 2, 67}) {
+    const auto x = draw_tokens(tokens, 133, {0, 3, 5, 6, 17, 64, 132}, 33);
+    CHECK(same(layer(x), textbook(layer, x)));
+    CHECK(same(layer(x), narrow(x)) == (tokens == 0));
+    const auto quiet = draw_tokens(tokens, 133, {}, 34);
+    CHECK(same(layer(quiet), narrow(quiet)));
+  }
+  CHECK_THROWS_WITH(tern::llm_int8_linear::from_float(w, bias, {.outlier_bits = 12}),
+                    "llm_int8_linear: 8 or 16 bits for outliers, not 12");
+  CHECK_THROWS_AS(tern::llm_int8_linear(tern::int8_matrix(tern::quantize_absmax(w)), bias, {.outlier_bits = 16}),
+                  tern::range_error);
 }
 
 TEST_CASE("llm_int8_linear: every instruction set and executor, the same bits", "[llm_int8]") {

@@ -36,10 +36,14 @@ TEST_CASE("llm_int8_static_linear: what llm_int8_linear gives where outliers are
   const std::vector<float> bias(b.data(), b.data() + outputs);
   for (const auto& columns : {std::vector<std::size_t>{}, {0}, {3, 4, 17, 64, 132}}) {
     const auto layer = tern::llm_int8_static_linear::from_float(w, columns, bias);
-    const auto dynamic = tern::llm_int8_linear::from_float(w, bias);
+    const auto dynamic = tern::llm_int8_linear::from_float(w, bias, {.outlier_bits = 16});
     const auto x = draw_tokens(tokens, 133, columns, 3);
     const auto y = layer(x);
     CHECK(same(y, dynamic(x)));
+    // From packed weights alone, and from all the parts of another.
+    const auto narrow = tern::llm_int8_linear::from_float(w, bias);
+    CHECK(same(tern::llm_int8_static_linear(narrow.weights(), columns, bias)(x), narrow(x)));
+    CHECK(same(tern::llm_int8_static_linear(layer.weights(), columns, layer.column_weights(), bias)(x), y));
     CHECK(std::vector<std::size_t>(layer.columns().begin(), layer.columns().end()) == columns);
     tern::matrix<float> out(tokens, outputs);
     tern::aligned_bytes workspace(layer.workspace_bytes(tokens));
@@ -75,10 +79,7 @@ TEST_CASE("llm_int8_static_linear: columns from calibration", "[llm_int8]") {
   for (std::size_t m = 0; m < 20; ++m)
     for (std::size_t n = 0; n < 30; ++n) {
       double sum = 0;
-      for (std::size_t k = 0; k < 80; ++k) {
-        const auto dequantized = tern::quantize_absmax(tern::matrix_view<const float>(w.row(n), 1, 80));
-        sum += static_cast<double>(x(m, k)) * dequantized.codes[k] * static_cast<double>(dequantized.scales[0]);
-      }
+      for (std::size_t k = 0; k < 80; ++k) sum += static_cast<double>(x(m, k)) * static_cast<double>(w(n, k));
       split += std::pow(sum - static_cast<double>(y(m, n)), 2),
           plain += std::pow(sum - static_cast<double>(z(m, n)), 2);
     }
@@ -113,6 +114,15 @@ TEST_CASE("llm_int8_static_linear: what is refused leaves y as it was", "[llm_in
   CHECK_THROWS_AS(tern::llm_int8_static_linear(tern::int8_matrix(tern::quantize_zero_point(w)), {1}),
                   tern::range_error);
   const auto layer = tern::llm_int8_static_linear::from_float(w, {1, 30});
+  const auto remade = [&](std::vector<std::size_t> columns, tern::packed_matrix<tern::i8> of_columns) {
+    return tern::llm_int8_static_linear(layer.weights(), columns, of_columns);
+  };
+  CHECK_THROWS_AS(remade({1}, layer.column_weights()), tern::shape_error);
+  CHECK_THROWS_AS(remade({1, 32}, layer.column_weights()), tern::range_error);
+  CHECK_THROWS_AS(remade({1, 30}, tern::packed_matrix<tern::i8>(tern::quantize_absmax(draw_matrix(11, 2, 14)))),
+                  tern::shape_error);
+  CHECK_THROWS_AS(remade({1, 30}, tern::packed_matrix<tern::i8>(tern::quantize_zero_point(draw_matrix(12, 2, 14)))),
+                  tern::range_error);
   auto x = draw_matrix(3, 32, 13);
   tern::matrix<float> y(3, 12);
   y(0, 0) = 7;

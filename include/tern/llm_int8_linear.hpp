@@ -37,32 +37,50 @@ std::vector<std::size_t> outlier_columns(const X& x, float threshold) {
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
 
-/// Some columns of packed int8 weights as packed weights of their own, with the same scales. `w` has one group and no
-/// zero points. Bytes are moved as they lie, without a detour through codes: columns stand 4 inputs to a block, see
-/// packed_matrix.hpp.
+/// Some columns of packed int8 weights as packed weights of their own: one plane each, `planes` of the same shape, one
+/// group and no zero points. Codes are moved as they lie: columns stand 4 inputs to a block, see packed_matrix.hpp.
 template <executor Executor>
-packed_view<i8> gather_columns(const packed_view<i8>& w, std::span<const std::size_t> columns, aligned_bytes& storage,
-                               const Executor& ex) {
-  packed_format format = w.format();
-  format.cols = columns.size();
-  format.has_sums = false;  // they serve zero points of int8 activations
+packed_view<i8> gather_columns(std::span<const packed_view<i8>* const> planes, std::span<const std::size_t> columns,
+                               aligned_bytes& storage, const Executor& ex) {
+  const packed_view<i8>& first = *planes[0];
+  const packed_format format{.rows = first.rows(), .cols = columns.size(), .planes = planes.size()};
   storage = aligned_bytes(packed_view<i8>::storage_bytes(format));
   const packed_view<i8> gathered(storage, format);
-  std::byte* const out = storage.data();
+  std::byte* const codes = storage.data();
+  float* const scales =
+      reinterpret_cast<float*>(codes + gathered.panels() * gathered.planes() * gathered.blocks() * block_bytes<i8>);
   const auto gather_panel = [&](std::size_t panel) {
-    std::byte* const blocks = out + panel * gathered.blocks() * block_bytes<i8>;
-    for (std::size_t j = 0; j < columns.size(); ++j) {
-      const std::uint8_t* from =
-          w.codes(panel, 0) + columns[j] / quad_inputs * block_bytes<i8> + columns[j] % quad_inputs;
-      std::byte* const to = blocks + j / quad_inputs * block_bytes<i8> + j % quad_inputs;
-      for (std::size_t r = 0; r < panel_rows; ++r) to[quad_inputs * r] = std::byte{from[quad_inputs * r]};
+    for (std::size_t p = 0; p < planes.size(); ++p) {
+      const packed_view<i8>& w = *planes[p];
+      const std::size_t run = panel * planes.size() + p;
+      for (std::size_t j = 0; j < columns.size(); ++j) {
+        const std::uint8_t* from =
+            w.codes(panel, 0) + columns[j] / quad_inputs * block_bytes<i8> + columns[j] % quad_inputs;
+        std::byte* const to = codes + (run * gathered.blocks() + j / quad_inputs) * block_bytes<i8> + j % quad_inputs;
+        for (std::size_t r = 0; r < panel_rows; ++r) to[quad_inputs * r] = std::byte{from[quad_inputs * r]};
+      }
+      for (std::size_t r = 0; r < panel_rows && panel * panel_rows + r < w.rows(); ++r)
+        scales[run * panel_rows + r] = w.scale(0, panel * panel_rows + r, 0);
     }
   };
-  if (w.panels() != 0) ex.parallel_for(w.panels(), gather_panel);
-  const std::size_t scale_rows = format.granularity.rows_share() ? 1 : w.panels();
-  const std::size_t at = gathered.panels() * gathered.blocks() * block_bytes<i8>;
-  if (w.panels() != 0) std::memcpy(out + at, w.scales(0, 0, 0), scale_rows * panel_rows * bytes_of(format.scales));
+  if (first.panels() != 0) ex.parallel_for(first.panels(), gather_panel);
   return gathered;
+}
+
+/// What the codes of W leave of it, in int8 too: together they are W in 16 bits.
+/// Errors: those of quantize_absmax.
+template <real_matrix M>
+int8_matrix remainder_of(const M& w, const packed_view<i8>& codes) {
+  decltype(auto) rows = row_major(w);
+  const real_view<M> view = rows;
+  matrix<float> rest(view.rows(), view.cols());
+  for (std::size_t n = 0; n < view.rows(); ++n) {
+    const double scale = static_cast<double>(codes.scale(0, n, 0));
+    for (std::size_t k = 0; k < view.cols(); ++k)  // an exact product
+      rest(n, k) =
+          static_cast<float>(static_cast<double>(static_cast<float>(view(n, k))) - scale * codes.level(0, n, k));
+  }
+  return int8_matrix(quantize_absmax(rest, per_channel));
 }
 
 /// y = quantize(x) W^T + bias.
@@ -119,7 +137,7 @@ void check_split_shapes(const char* what, matrix_view<const T> x, const packed_v
 }
 
 /// Errors: shape_error when the bias has another size; range_error on weights in groups or with zero points.
-inline void check_split_weights(const char* what, const int8_matrix& weights, std::span<const float> bias) {
+inline void check_split_weights(const char* what, const packed_view<i8>& weights, std::span<const float> bias) {
   if (!bias.empty() && bias.size() != weights.rows())
     fail<shape_error>({what, ": ", bias.size(), " biases for ", weights.rows(), " outputs"});
   const packed_format& format = weights.format();
@@ -130,14 +148,17 @@ inline void check_split_weights(const char* what, const int8_matrix& weights, st
 }
 
 /// What llm_int8_linear computes, on one instruction set.
+/// @param remainder  of w, or nothing
 template <isa_tag Isa, real_element T, real_element Out, executor Executor>
 void llm_int8_product(Isa isa, matrix_view<const T> x, const packed_view<i8>& w, std::span<const float> bias,
-                      float threshold, matrix_view<Out> y, const Executor& ex) {
+                      float threshold, matrix_view<Out> y, const Executor& ex, const packed_view<i8>& remainder = {}) {
   check_split_shapes("llm_int8_linear", x, w, y);
   const std::vector<std::size_t> columns = tern::outlier_columns(x, threshold);
   if (columns.empty()) return int8_product(isa, x, w, bias, y, ex);
   aligned_bytes storage, workspace(split_bytes(x.rows(), x.cols(), columns.size(), w.rows()));
-  split_product(isa, x, w, columns, gather_columns(w, columns, storage, ex), bias, y, workspace, ex);
+  const packed_view<i8>* const planes[] = {&w, &remainder};
+  const auto of_columns = gather_columns(std::span(planes, remainder.cols() == 0 ? 1 : 2), columns, storage, ex);
+  split_product(isa, x, w, columns, of_columns, bias, y, workspace, ex);
 }
 
 }  // namespace tern::inline v0_1::detail::inline TERN_TU
@@ -145,7 +166,10 @@ void llm_int8_product(Isa isa, matrix_view<const T> x, const packed_view<i8>& w,
 namespace tern::inline v0_1 {
 
 struct llm_int8_options {
-  float threshold = 6.0f;  // magnitudes from here on are outliers; in the unit of x
+  float threshold = 6.0f;  ///< magnitudes from here on are outliers; in the unit of x
+  /// Of the weights that outliers are multiplied by: 8, the codes of all products, or 16, with what these leave over kept
+  /// beside them. Then the layer takes twice the memory, and a call little more time.
+  unsigned outlier_bits = 8;
 };
 
 /// A linear map with int8 weights, one scale a channel, that keeps outlier columns of x out of the int8 product.
@@ -159,8 +183,13 @@ struct llm_int8_options {
 ///     y(m,n) = fl(bias ? fma(a, s(m), bias(n)) : a * s(m)) + o(m,n)
 ///
 /// Where O is empty y is int8_linear's, bit for bit. The weights of outlier columns are the dequantised ones, as in
-/// bitsandbytes; float copies of all columns would cost four times the memory of the layer. (bitsandbytes zeroes only
-/// the outlier elements before it takes a token's maximum; without the whole columns the scale is never larger.)
+/// bitsandbytes, or with outlier_bits = 16 those of two planes: o = fma(o', scale', o * scale) then, o' by the codes and
+/// scales of W - code * scale, which quantize_absmax gives. (bitsandbytes zeroes only the outlier elements before it takes
+/// a token's maximum; without the whole columns the scale is never larger.)
+///
+/// Outliers multiply the errors of their weights. With 8 bits that is most of the error that is left: 1.3 to 7 times
+/// that of int8 without the outlier columns, for 1 to 7 of 256 columns 20 to 60 times larger; with 16 bits it is 1.00.
+/// llm_int8_static_linear has these 16 bits for its columns alone.
 ///
 /// A token's output depends on its neighbours, through O and nothing else: a batch is one computation, and tokens
 /// computed one by one may differ from it. llm_int8_static_linear.hpp has the layer whose columns calibration fixed.
@@ -185,18 +214,26 @@ class llm_int8_linear {
   TERN_INLINE explicit llm_int8_linear(int8_matrix weights, std::vector<float> bias = {},
                                        const llm_int8_options& options = {})
       : weights_(std::move(weights)), bias_(std::move(bias)), threshold_(options.threshold) {
-    detail::check_split_weights("llm_int8_linear", weights_, bias_);
+    detail::check_split_weights("llm_int8_linear", weights_.view(), bias_);
     if (!(threshold_ >= 0)) detail::fail<range_error>({"llm_int8_linear: the threshold ", threshold_, " is not >= 0"});
+    if (options.outlier_bits != 8)
+      detail::fail<range_error>(
+          {"llm_int8_linear: packed weights have 8 bits for outliers, not ", options.outlier_bits});
   }
 
   /// From float weights [N x K], absmax per channel.
   /// @param bias  [N] or empty: anything with begin() and end()
   /// @param pack  how the weights are stored: scales of 32 or 16 bits
+  /// Errors: those of quantize_absmax and the constructor; range_error for outlier_bits other than 8 and 16.
   template <class Tu = tu_tag, real_matrix M, class Bias = std::vector<float>>
   static llm_int8_linear from_float(const M& w, const Bias& bias = {}, const llm_int8_options& options = {},
                                     const pack_options& pack = {}) {
-    return llm_int8_linear(int8_matrix(quantize_absmax(w, per_channel), pack),
-                           std::vector<float>(bias.begin(), bias.end()), options);
+    if (options.outlier_bits != 8 && options.outlier_bits != 16)
+      detail::fail<range_error>({"llm_int8_linear: 8 or 16 bits for outliers, not ", options.outlier_bits});
+    llm_int8_linear layer(int8_matrix(quantize_absmax(w, per_channel), pack),
+                          std::vector<float>(bias.begin(), bias.end()), {.threshold = options.threshold});
+    if (options.outlier_bits == 16) layer.remainder_ = detail::remainder_of(w, layer.weights_.view());
+    return layer;
   }
 
   std::size_t in_features() const { return weights_.cols(); }
@@ -204,6 +241,8 @@ class llm_int8_linear {
   const int8_matrix& weights() const { return weights_; }
   std::span<const float> bias() const { return bias_; }
   float threshold() const { return threshold_; }
+  /// What weights() leaves of W, where outliers have weights of 16 bits; else a matrix of nothing.
+  const int8_matrix& remainder() const { return remainder_; }
 
   /// Y = layer(X). The result is of x's family: an Eigen matrix for Eigen, tern::matrix<float> for tern's own.
   /// @param x  [M x K] float, half or bfloat16
@@ -224,12 +263,12 @@ class llm_int8_linear {
     decltype(auto) rows = detail::row_major(x);
     isa::with_best([&](auto isa) {
       detail::llm_int8_product(isa, detail::real_view<X>(rows), weights_.view(), bias_, threshold_,
-                               matrix_traits<std::remove_cvref_t<Y>>::view(y), ex);
+                               matrix_traits<std::remove_cvref_t<Y>>::view(y), ex, remainder_.view());
     });
   }
 
  private:
-  int8_matrix weights_;
+  int8_matrix weights_, remainder_;
   std::vector<float> bias_;
   float threshold_ = llm_int8_options{}.threshold;
 };

@@ -34,10 +34,11 @@ namespace tern::inline v0_1 {
 /// A linear map with int8 weights, one scale a channel, that multiplies given columns of x in float.
 ///
 /// The sums are those of llm_int8_linear with these columns as O, whatever is in x: bit for bit what it computes for a
-/// batch that has its outliers there. A large value elsewhere costs its token resolution, as in int8_linear.
+/// batch that has its outliers there. From float weights the columns have 16 bits, as with outlier_bits = 16 there; from
+/// packed ones 8. A large value elsewhere costs its token resolution, as in int8_linear.
 ///
 /// Exactness: bit-identical on every instruction set and for every executor, and token by token.
-/// Cost:      int8_linear's, plus M N |O| float operations. N |O| bytes of gathered weights beside all others.
+/// Cost:      int8_linear's, plus 2 M N |O| float operations. 2 N |O| bytes of gathered weights beside all others.
 /// Errors:    of a call: shape_error on a wrong depth, y or workspace, range_error naming row and column of a NaN or
 ///            infinity. y is then untouched.
 class llm_int8_static_linear {
@@ -50,21 +51,38 @@ class llm_int8_static_linear {
   template <class Tu = tu_tag>
   llm_int8_static_linear(int8_matrix weights, std::vector<std::size_t> columns, std::vector<float> bias = {}, Tu = {})
       : weights_(std::move(weights)), columns_(std::move(columns)), bias_(std::move(bias)) {
-    detail::check_split_weights("llm_int8_static_linear", weights_, bias_);
-    for (std::size_t j = 0; j < columns_.size(); ++j)
-      if (columns_[j] >= weights_.cols() || (j > 0 && columns_[j] <= columns_[j - 1]))
-        detail::fail<range_error>({"llm_int8_static_linear: column ", columns_[j], ", number ", j,
-                                   ", does not ascend or is not one of ", weights_.cols()});
-    gathered_format_ = detail::gather_columns(weights_.view(), columns_, gathered_, serial_executor{}).format();
+    check();
+    gather({});
   }
-  /// From float weights [N x K], absmax per channel over all columns.
+  /// The same with weights of their own for the columns, as column_weights() of another layer: [N x |O|], of one plane or
+  /// more. Errors: shape_error too when they are of another shape, range_error when they are in groups or have zero points.
+  template <class Tu = tu_tag>
+  llm_int8_static_linear(int8_matrix weights, std::vector<std::size_t> columns, packed_matrix<i8> column_weights,
+                         std::vector<float> bias = {}, Tu = {})
+      : weights_(std::move(weights)),
+        columns_(std::move(columns)),
+        bias_(std::move(bias)),
+        column_weights_(std::move(column_weights)) {
+    check();
+    detail::check_split_weights("llm_int8_static_linear", column_weights_.view(), bias_);
+    if (column_weights_.rows() != weights_.rows() || column_weights_.cols() != columns_.size())
+      detail::fail<shape_error>({"llm_int8_static_linear: weights ", column_weights_.rows(), "x",
+                                 column_weights_.cols(), " for ", columns_.size(), " columns of ", weights_.rows(), "x",
+                                 weights_.cols()});
+  }
+  /// From float weights [N x K], absmax per channel over all columns, and what that leaves of the given columns.
   /// @param bias  [N] or empty: anything with begin() and end()
   /// @param pack  how the weights are stored: scales of 32 or 16 bits
   template <class Tu = tu_tag, real_matrix M, class Bias = std::vector<float>>
   static llm_int8_static_linear from_float(const M& w, std::vector<std::size_t> columns, const Bias& bias = {},
                                            const pack_options& pack = {}) {
-    return llm_int8_static_linear(int8_matrix(quantize_absmax(w, per_channel), pack), std::move(columns),
-                                  std::vector<float>(bias.begin(), bias.end()));
+    llm_int8_static_linear layer;
+    layer.weights_ = int8_matrix(quantize_absmax(w, per_channel), pack);
+    layer.columns_ = std::move(columns);
+    layer.bias_ = std::vector<float>(bias.begin(), bias.end());
+    layer.template check<Tu>();
+    layer.template gather<Tu>(detail::remainder_of(w, layer.weights_.view()));
+    return layer;
   }
 
   std::size_t in_features() const { return weights_.cols(); }
@@ -72,6 +90,8 @@ class llm_int8_static_linear {
   const int8_matrix& weights() const { return weights_; }
   std::span<const float> bias() const { return bias_; }
   std::span<const std::size_t> columns() const { return columns_; }
+  /// The weights that the columns are multiplied by: [N x |O|], a scale per channel, one or two planes.
+  const packed_matrix<i8>& column_weights() const { return column_weights_; }
   /// Bytes of workspace that a call with so many tokens needs; aligned to 64.
   template <class Tu = tu_tag>
   std::size_t workspace_bytes(std::size_t tokens) const {
@@ -101,6 +121,23 @@ class llm_int8_static_linear {
   }
 
  private:
+  template <class Tu = tu_tag>
+  void check() const {
+    detail::check_split_weights("llm_int8_static_linear", weights_.view(), bias_);
+    for (std::size_t j = 0; j < columns_.size(); ++j)
+      if (columns_[j] >= weights_.cols() || (j > 0 && columns_[j] <= columns_[j - 1]))
+        detail::fail<range_error>({"llm_int8_static_linear: column ", columns_[j], ", number ", j,
+                                   ", does not ascend or is not one of ", weights_.cols()});
+  }
+  /// @param remainder  of the weights, or nothing
+  template <class Tu = tu_tag>
+  void gather(const int8_matrix& remainder) {
+    const packed_view<i8>* const planes[] = {&weights_.view(), &remainder.view()};
+    aligned_bytes storage;
+    column_weights_ = packed_matrix<i8>(
+        detail::gather_columns(std::span(planes, remainder.cols() == 0 ? 1 : 2), columns_, storage, serial_executor{}));
+  }
+
   template <class Tu = tu_tag, class View, class Y, class Executor>
   void call(const View& x, const Y& y, std::span<std::byte> workspace, const Executor& ex) const {
     detail::check_split_shapes("llm_int8_static_linear", x, weights_.view(), y);
@@ -114,16 +151,14 @@ class llm_int8_static_linear {
       if (columns_.empty())
         tern::matmul(isa, tern::quantize_activations(isa, x, workspace, ex), weights_.view(), y, bias_, ex);
       else
-        detail::split_product(isa, x, weights_.view(), columns_, packed_view<i8>(gathered_, gathered_format_), bias_, y,
-                              workspace, ex);
+        detail::split_product(isa, x, weights_.view(), columns_, column_weights_.view(), bias_, y, workspace, ex);
     });
   }
 
   int8_matrix weights_;
   std::vector<std::size_t> columns_;
   std::vector<float> bias_;
-  aligned_bytes gathered_;  // the weights of the columns, packed
-  packed_format gathered_format_;
+  packed_matrix<i8> column_weights_;
 };
 
 }  // namespace tern::inline v0_1

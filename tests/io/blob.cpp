@@ -168,6 +168,7 @@ TEST_CASE("blob: an LLM.int8() layer keeps its threshold and is nothing else", "
   CHECK(tern::view_blob<tern::llm_int8_linear>(blob).bias.size() == 20);
   CHECK_THROWS_WITH(tern::load<tern::int8_linear>(blob), "blob: holds an LLM.int8() layer");
   CHECK_THROWS_AS(tern::load<tern::int8_linear>(blob), format_error);
+  CHECK_THROWS_AS(tern::save(tern::llm_int8_linear::from_float(w, bias, {.outlier_bits = 16})), tern::range_error);
   CHECK_THROWS_WITH(tern::load<tern::llm_int8_linear>(tern::save(tern::int8_linear::from_float(w, bias))),
                     "blob: holds no LLM.int8() layer");
   tern::aligned_bytes damaged = blob;

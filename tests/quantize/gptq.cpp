@@ -344,6 +344,72 @@ TEST_CASE("gptq: progress ascends to the total and cancels", "[quantize]") {
         tern::cancelled_error);
 }
 
+TEST_CASE("gptq: the choice of a code is part of the progress", "[quantize]") {
+  const auto w = tern::synthetic_weights(70, 200, weight_distribution::gauss, 14);
+  const auto h = observed(200);
+  const gptq_options o{.granularity = tern::per_group(100)};
+  std::vector<std::size_t> reports, totals;
+  const auto q = tern::gptq_trit_code(w, h, {}, o, tern::serial_executor{}, [&](std::size_t done, std::size_t all) {
+    reports.push_back(done), totals.push_back(all);
+    return true;
+  });
+  constexpr std::size_t total = 70 * 2 + 2 + 2;  // slices, panels of 128 inputs, strips of 64 rows
+  CHECK(totals == std::vector<std::size_t>(total, total));
+  std::vector<std::size_t> each(total);
+  std::iota(each.begin(), each.end(), std::size_t{1});
+  CHECK(reports == each);
+  check_same(q, tern::gptq_trit_code(w, h, {}, o));
+  for (const std::size_t stop : {std::size_t{1}, std::size_t{139}, std::size_t{140}, std::size_t{141}, total})
+    CHECK_THROWS_AS(tern::gptq_trit_code(w, h, {}, o, backward_executor{},
+                                         [&](std::size_t done, std::size_t) { return done < stop; }),
+                    tern::cancelled_error);
+  // With a given code there is nothing to choose.
+  totals.clear();
+  tern::gptq_trit_code(w, h, {.code = {{3, 2}}}, o, tern::serial_executor{}, [&](std::size_t, std::size_t all) {
+    totals.push_back(all);
+    return true;
+  });
+  CHECK(totals == std::vector<std::size_t>(4, 4));
+}
+
+TEST_CASE("gptq: weights near the largest float", "[quantize]") {
+  // What is fed into them leads beyond float: scales come from the largest floats then, and levels beyond are an error.
+  constexpr float largest = std::numeric_limits<float>::max();
+  const auto h = observed(64);
+  for (unsigned seed = 1; seed < 6; ++seed)
+    for (const float factor : {0.25f, 1.0f, 4.0f}) {
+      auto w = tern::synthetic_weights(8, 64, weight_distribution::gauss, seed);
+      float most = 0;
+      for (std::size_t i = 0; i < 8 * 64; ++i) most = std::max(most, std::fabs(w.data()[i]));
+      for (std::size_t i = 0; i < 8 * 64; ++i)
+        w.data()[i] = std::clamp(w.data()[i] / most * factor, -1.0f, 1.0f) * largest;
+      for (const auto granularity : {tern::per_channel, tern::per_group(16)}) {
+        const gptq_options o{.granularity = granularity};
+        const auto check = [&](auto&& quantize) {
+          try {
+            const auto w_hat = tern::dequantize(quantize());
+            for (std::size_t i = 0; i < 8 * 64; ++i) CHECK(std::isfinite(w_hat.data()[i]));
+            const auto d = tern::output_distortion(w, w_hat, h);
+            CHECK(std::isfinite(d.signal));
+            CHECK(d.snr_db > 0);
+            CHECK(std::isfinite(d.snr_db));
+          } catch (const tern::range_error& e) {
+            const std::string what = e.what();
+            CHECK((what.find("is beyond float") != std::string::npos || what.find("W - W_hat") != std::string::npos));
+            CHECK(factor >= 1);
+          }
+        };
+        check([&] { return tern::gptq_decompose(w, h, 1, o); });
+        check([&] { return tern::gptq_decompose(w, h, 2, o); });
+        check([&] { return tern::gptq_trit_code(w, h, {}, o); });
+        check([&] { return tern::gptq_int(w, h, {}, o); });
+        check([&] { return tern::gptq_int(w, h, {.clip = tern::int_clip::absmax}, o); });
+      }
+    }
+  tern::matrix<float> w(1, 2, {1, 2}), w_hat(1, 2, {1, -std::numeric_limits<float>::infinity()});
+  CHECK_THROWS_WITH(tern::output_distortion(w, w_hat, observed(2)), contains("row 0, column 1 is not finite"));
+}
+
 TEST_CASE("output distortion: the mean square of the outputs of the tokens that were seen", "[quantize]") {
   const auto x = tern_test::draw_matrix(50, 140, 15);
   const auto w = tern_test::draw_matrix(70, 140, 16), w_hat = tern_test::draw_matrix(70, 140, 17);

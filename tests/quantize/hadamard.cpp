@@ -82,6 +82,30 @@ TEST_CASE("hadamard: the product with the matrix as it is defined", "[quantize]"
     for (std::size_t k = r.rotated(); k < inputs; ++k) CHECK(y(m, k) == x(m, k));
 }
 
+TEST_CASE("hadamard: stages in order, on every instruction set", "[quantize]") {
+  const std::size_t size = std::size_t{1} << GENERATE(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13);
+  const tern::detail::hadamard_kernels kernels;
+  CHECK(kernels.count >= 1);
+  const auto x = tern_test::draw_matrix(1, size + 3, 9), factors = tern_test::draw_matrix(1, size + 2, 10);
+  auto want = x, products = x;
+  for (std::size_t half = 1; half < size; half *= 2)
+    for (std::size_t i = 0; i < size; ++i)
+      if ((i & half) == 0) {
+        const float low = want(0, i), high = want(0, i + half);
+        want(0, i) = low + high, want(0, i + half) = low - high;
+      }
+  for (std::size_t i = 0; i < size + 2; ++i) products(0, i) = x(0, i) * factors(0, i);
+  for (std::size_t i = 0; i < kernels.count; ++i) {
+    INFO("kernel " << i << ", " << size << " floats");
+    auto y = x;
+    kernels.all[i].transform(y.data(), size);
+    CHECK(tern_test::same(y, want));  // also what is behind
+    y = x;
+    kernels.all[i].multiply(y.data(), x.data(), factors.data(), size + 2);
+    CHECK(tern_test::same(y, products));
+  }
+}
+
 TEST_CASE("hadamard: undone to the bits in blocks of powers of four", "[quantize]") {
   const std::size_t inputs = GENERATE(as<std::size_t>(), 4, 16, 64, 256, 1024, 1280, 100);
   auto x = tern_test::draw_matrix(4, inputs, 2);

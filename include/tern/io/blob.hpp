@@ -83,8 +83,11 @@ blob_view<codec_of<Weights>> contents(const linear<Weights>& layer) {
   return {layer.weights().view(), layer.bias()};
 }
 
+/// Errors: range_error when the layer has weights of 16 bits for outliers.
 template <std::same_as<llm_int8_linear> Layer>
 blob_view<i8> contents(const Layer& layer) {
+  if (layer.remainder().cols() != 0)
+    fail<range_error>({"save: a blob has 8 bits for the weights of outliers, this layer 16"});
   return {layer.weights().view(), layer.bias()};
 }
 
@@ -204,7 +207,7 @@ std::size_t blob_size(const X& x) {
 ///
 /// Cost:   reads the storage twice, for its checksum and to copy it.
 /// Errors: shape_error when out has another size, or a blob_view's bias another size than its weights have rows;
-///         nothing is then written.
+///         range_error for an llm_int8_linear with weights of 16 bits for outliers; nothing is then written.
 template <blob_source X>
 void save(const X& x, std::span<std::byte> out) {
   const auto& parts = detail::contents(x);

@@ -116,8 +116,8 @@ void fit_group(const sweep_plan& plan, sweep_scratch<Levels>& work, const float*
     // Weights that follow what is fed into them without any error of their own feed that on: the best continuation.
     for (std::size_t c = at.begin; c < at.end; ++c) work.continued[c - at.begin] = sums[c - first];
     for (std::size_t c = at.end; c-- > at.begin;) {
-      const double fed = work.continued[c - at.begin], error = static_cast<double>(static_cast<float>(-fed));
-      work.group[f.order[c] - first_input] = static_cast<float>(static_cast<double>(w[f.order[c]]) + fed);
+      const double fed = work.continued[c - at.begin], error = static_cast<double>(saturated(-fed));
+      work.group[f.order[c] - first_input] = saturated(static_cast<double>(w[f.order[c]]) + fed);
       const float* const row = f.m.row(c);
       for (std::size_t j = at.begin; j < c; ++j)
         work.continued[j - at.begin] += error * static_cast<double>(row[j]);  // exact product
@@ -156,7 +156,7 @@ void sweep_row(const sweep_plan& plan, sweep_scratch<Levels>& work, const float*
     const double weight = static_cast<double>(w[input]);
     const double value = work.levels.round(weight + sums[c - block.begin], codes);
     for (std::size_t p = 0; p < q.planes; ++p) q.code_row(p, row)[input] = codes[p];
-    errors[c] = static_cast<float>(weight - value);
+    errors[c] = saturated(weight - value);
     const double error = static_cast<double>(errors[c]);
     const float* const from = f.m.row(c) + block.begin;
     for (std::size_t j = 0; j < c - block.begin; ++j) sums[j] += error * static_cast<double>(from[j]);  // exact product
@@ -190,6 +190,23 @@ void sweep_rows(const sweep_plan& plan, matrix_view<const float> w, std::vector<
   });
 }
 
+/// Errors: range_error naming a weight whose level is beyond float: what was fed into weights of 2^127 led there.
+inline void check_levels(const char* what, const quantized_matrix& q) {
+  // Five planes of codes of 8 bits stay below 2^128 with scales of 2^118.
+  for (const float scale : q.scales)
+    if (std::fabs(scale) > 0x1p118f) {
+      for (std::size_t n = 0; n < q.rows; ++n)
+        for (std::size_t k = 0; k < q.cols; ++k) {
+          double value = 0;
+          for (std::size_t p = 0; p < q.planes; ++p)
+            value = std::fma(static_cast<double>(q.scale(p, n, k / q.group_inputs())), q.code_row(p, n)[k], value);
+          if (std::fabs(value) > static_cast<double>(std::numeric_limits<float>::max()))
+            fail<range_error>({what, ": the level of row ", n, ", column ", k, " is beyond float"});
+        }
+      return;
+    }
+}
+
 /// The order of the sweep and what it means for groups: places, and the range of each group from the top.
 struct sweep_order {
   std::vector<std::size_t> places;
@@ -213,6 +230,11 @@ inline sweep_order order_places(const hessian& h, std::size_t group_inputs, bool
   return order;
 }
 
+/// What feed_errors counts for its callback: panels of the factorisation and strips of rows.
+inline std::size_t feedback_slices(matrix_view<const float> w) {
+  return ceil_div(w.cols(), product_cols) + ceil_div(w.rows(), strip_of_rows);
+}
+
 /// w as levels that `make_levels(most)` makes, by error feedback.
 template <executor Executor, progress_callback Progress, class MakeLevels>
 quantized_matrix feed_errors(const char* what, matrix_view<const float> w, const hessian& h, std::size_t planes,
@@ -225,7 +247,7 @@ quantized_matrix feed_errors(const char* what, matrix_view<const float> w, const
   check_finite(what, w);
   quantized_matrix q(planes, w.rows(), w.cols(), o.granularity);
   const std::size_t strips = ceil_div(w.rows(), strip_of_rows), count = w.cols();
-  progress_meter<Progress> meter(progress, ceil_div(count, product_cols) + strips);
+  progress_meter<Progress> meter(progress, feedback_slices(w));
   if (count != 0) {
     double trace = 0;
     for (std::size_t k = 0; k < count; ++k) trace += h(k, k);
@@ -244,6 +266,8 @@ quantized_matrix feed_errors(const char* what, matrix_view<const float> w, const
                          std::vector<double>(strip_of_rows * plan.widest), std::vector<double>(group),
                          std::vector<float>(group)});
     sweep_rows(plan, w, scratch, ex, meter, q);
+    meter.stop_if_cancelled(what);
+    check_levels(what, q);
   }
   meter.finish(what);
   return q;
@@ -270,8 +294,8 @@ namespace tern::inline v0_1::inline TERN_TU {
 /// Cost:      K^3 / 6 + N K^2 / 2 products and the fits of decompose(); 4 K^2 bytes.
 /// Errors:    shape_error when h is not of K inputs; range_error for a Hessian that has seen nothing, that is not
 ///            positive definite with this damping, for scales per tensor or input, planes outside 1 .. 5, a damp that
-///            is negative or not finite, or naming row and column of a NaN or infinity; cancelled_error when progress
-///            returned false.
+///            is negative or not finite, or naming row and column of a NaN or infinity, or of a weight near the largest
+///            float whose level would be beyond; cancelled_error when progress returned false.
 /// Source:    E. Frantar et al., "GPTQ", arXiv:2210.17323; E. Frantar and D. Alistarh, "Optimal Brain Compression",
 ///            arXiv:2208.11580.
 template <real_matrix M, executor Executor = serial_executor, progress_callback Progress = no_progress>
@@ -288,13 +312,14 @@ quantized_matrix gptq_decompose(const M& w, const hessian& h, std::size_t planes
 /// The code of gptq_trit_code.
 struct gptq_code_options {
   std::size_t planes = 2;  ///< 2 or 3
-  /// Left out: the one that quantize_trit_code chooses for these weights, without feedback; progress begins after that.
+  /// Left out: the one that quantize_trit_code chooses for these weights, without feedback.
   trit_code code{};
 };
 
 /// Quantises weights to an integer plane code by error feedback: one code for the matrix, one step for a row or group.
 ///
-/// @param code  planes, or which code. The rest is as in gptq_decompose.
+/// @param code  planes, or which code. The rest is as in gptq_decompose; progress counts the slices that a code is chosen
+///              by too, if there is a choice.
 /// Errors: those of gptq_decompose, and of quantize_trit_code for planes and code.
 template <real_matrix M, executor Executor = serial_executor, progress_callback Progress = no_progress>
 quantized_trit_code gptq_trit_code(const M& w, const hessian& h, const gptq_code_options& code = {},
@@ -303,15 +328,23 @@ quantized_trit_code gptq_trit_code(const M& w, const hessian& h, const gptq_code
   const matrix_view<const float> view = rows;
   trit_code_options choice{.planes = code.planes, .granularity = options.granularity, .code = code.code};
   detail::candidate_codes(choice);  // checks
-  std::vector<float> importance;
+  std::size_t chosen = 0;           // slices of the choice
+  const std::size_t swept = detail::feedback_slices(view);
   if (choice.code == trit_code{}) {
     detail::check_hessian("gptq_trit_code", h, view.cols());
+    std::vector<float> importance;
     if (options.weighted && view.cols() != 0) importance = tern::importances(h);
     choice.importance = importance;
-    choice.code = tern::quantize_trit_code(view, choice, ex).code;
+    const auto choosing = [&](std::size_t done, std::size_t total) {
+      chosen = total;
+      return progress(done, total + swept);
+    };
+    choice.code = tern::quantize_trit_code(view, choice, ex, choosing).code;
+    choice.importance = {};
   }
+  auto sweeping = [&](std::size_t done, std::size_t total) { return progress(chosen + done, chosen + total); };
   return {detail::feed_errors(
-              "gptq_trit_code", view, h, 1, options, ex, progress,
+              "gptq_trit_code", view, h, 1, options, ex, sweeping,
               [&](std::size_t most) { return detail::trit_code_levels(choice.code, most, options.weighted); }),
           choice.code};
 }

@@ -14,6 +14,12 @@
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
 
+/// x as a float. What is fed into weights of 2^127 may lead beyond the largest, which then stands for it.
+inline float saturated(double x) {
+  constexpr double most = static_cast<double>(std::numeric_limits<float>::max());
+  return static_cast<float>(lesser(greater(x, -most), most));
+}
+
 /// Planes with free gammas: the alternating optimum of decompose(), from all its starts.
 class free_plane_levels {
  public:
@@ -92,7 +98,7 @@ class int_levels {
   }
   void use(const float* scales) { scale_ = scales[0]; }
   double round(double w, std::int8_t* codes) const {
-    codes[0] = static_cast<std::int8_t>(round_code(static_cast<float>(w), scale_, limit_));
+    codes[0] = static_cast<std::int8_t>(round_code(saturated(w), scale_, limit_));
     return static_cast<double>(scale_) * codes[0];  // exact
   }
 

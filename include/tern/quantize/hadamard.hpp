@@ -12,64 +12,13 @@
 /// does not divide K, the inputs after the last whole block stay as they are: K = 1001 is fifteen of 64, and 41 inputs.
 #pragma once
 
-#include <cstring>
 #include <vector>
 
 #include <tern/parallel.hpp>
+#include <tern/quantize/hadamard_transform.hpp>
 #include <tern/view.hpp>
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
-
-/// Sixteen bytes are a vector on every machine.
-using transform_vector [[gnu::vector_size(16)]] = float;
-
-/// Vector is float or transform_vector.
-template <class Vector>
-Vector load_as(const float* from) {
-  Vector v;
-  std::memcpy(&v, from, sizeof v);
-  return v;
-}
-
-template <class Vector>
-void store(float* to, Vector v) {
-  std::memcpy(to, &v, sizeof v);
-}
-
-/// x[i], x[i + half] become their sum and their difference, for all pairs of a stage.
-template <class Vector>
-void transform_stage(float* x, std::size_t size, std::size_t half) {
-  for (std::size_t begin = 0; begin < size; begin += 2 * half)
-    for (float *a = x + begin, *b = a + half; a < x + begin + half; a += sizeof(Vector) / 4, b += sizeof(Vector) / 4) {
-      const Vector low = load_as<Vector>(a), high = load_as<Vector>(b);
-      store(a, low + high);
-      store(b, low - high);
-    }
-}
-
-/// The stages of half and of 2 half in one pass over memory: the same sums and differences.
-template <class Vector>
-void transform_two_stages(float* x, std::size_t size, std::size_t half) {
-  for (std::size_t begin = 0; begin < size; begin += 4 * half)
-    for (float* at = x + begin; at < x + begin + half; at += sizeof(Vector) / 4) {
-      const Vector a = load_as<Vector>(at), b = load_as<Vector>(at + half), c = load_as<Vector>(at + 2 * half),
-                   d = load_as<Vector>(at + 3 * half);
-      const Vector ab = a + b, a_b = a - b, cd = c + d, c_d = c - d;
-      store(at, ab + cd);
-      store(at + half, a_b + c_d);
-      store(at + 2 * half, ab - cd);
-      store(at + 3 * half, a_b - c_d);
-    }
-}
-
-/// One block of 2^n times the Hadamard matrix of +-1: n stages of sums and differences. Not inlined, so that the
-/// products with signs and scale, before or after, are not fused with sums.
-TERN_NOINLINE inline void hadamard_transform(float* x, std::size_t size) {
-  std::size_t half = 1;
-  for (; 4 * half <= size; half *= 4)
-    half < 4 ? transform_two_stages<float>(x, size, half) : transform_two_stages<transform_vector>(x, size, half);
-  if (half < size) half < 4 ? transform_stage<float>(x, size, half) : transform_stage<transform_vector>(x, size, half);
-}
 
 /// 2^(-n/2), which makes the matrix of 2^n orthonormal.
 inline float hadamard_scale(std::size_t size) {
@@ -167,17 +116,23 @@ class hadamard_rotation {
     if (view.cols() != inputs() || out.cols() != inputs() || out.rows() != view.rows())
       detail::fail<shape_error>({what, ": x is ", view.rows(), "x", view.cols(), " and out ", out.rows(), "x",
                                  out.cols(), ", but the rotation is of ", inputs(), " inputs"});
+    const detail::hadamard_kernel kernel = detail::hadamard_kernels().best();
     const std::size_t last = rotated();
     detail::for_each_part(view.rows(), ex, [&](std::size_t, std::size_t begin, std::size_t end) {
       for (std::size_t m = begin; m < end; ++m) {
         float* const row = out.row(m);
         const auto* const in = view.row(m);
-        const float* const signs = signs_.data();
-        for (std::size_t k = 0; k < last; ++k)
-          row[k] = Undo ? static_cast<float>(in[k]) : static_cast<float>(in[k]) * signs[k];
-        for (std::size_t k = last; k < inputs_; ++k) row[k] = static_cast<float>(in[k]);
-        for (std::size_t k = 0; k < last; k += block_) detail::hadamard_transform(row + k, block_);
-        for (std::size_t k = 0; Undo && k < last; ++k) row[k] *= signs[k];
+        const float* from = row;
+        if constexpr (std::same_as<decltype(in), const float* const>)
+          from = in;
+        else
+          for (std::size_t k = 0; k < inputs_; ++k) row[k] = static_cast<float>(in[k]);
+        for (std::size_t k = Undo ? 0 : last; k < inputs_; ++k) row[k] = from[k];
+        for (std::size_t k = 0; k < last; k += block_) {
+          if constexpr (!Undo) kernel.multiply(row + k, from + k, signs_.data() + k, block_);
+          kernel.transform(row + k, block_);
+          if constexpr (Undo) kernel.multiply(row + k, row + k, signs_.data() + k, block_);
+        }
       }
     });
   }

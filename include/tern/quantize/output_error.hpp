@@ -62,7 +62,8 @@ inline namespace TERN_TU {
 /// Exactness: H is rounded to float; everything but snr_db, which goes through the C library's log10, is the same on
 ///            every machine.
 /// Cost:      2 N K^2 products.
-/// Errors:    shape_error when shapes differ; range_error when h has seen nothing.
+/// Errors:    shape_error when shapes differ; range_error when h has seen nothing, or naming row and column where W - W_hat
+///            is not finite.
 template <real_matrix W, real_matrix Approximation, executor Executor = serial_executor>
 output_distortion_result output_distortion(const W& w, const Approximation& w_hat, const hessian& h,
                                            const Executor& ex = {}) {
@@ -75,6 +76,7 @@ output_distortion_result output_distortion(const W& w, const Approximation& w_ha
   matrix<float> error(a.rows(), a.cols());
   for (std::size_t n = 0; n < a.rows(); ++n)
     for (std::size_t k = 0; k < a.cols(); ++k) error(n, k) = a(n, k) - b(n, k);
+  detail::check_finite<float>("output_distortion: W - W_hat", error.view());
   output_distortion_result d;
   d.row_noise = detail::row_energies(error.view(), h, ex);
   for (const double noise : d.row_noise) d.noise += noise;
