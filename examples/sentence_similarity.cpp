@@ -121,6 +121,7 @@ void print_similarities(const std::vector<std::string>& sentences, const tern::m
       fmt::print("{:6.2f}", dot(row_of(embeddings, i), row_of(embeddings, j)));
     fmt::print("  {}", sentences[i]);
   }
+  if (sentences.size() <= largest_matrix) fmt::print("\n");
   pairs = std::min(pairs, all.size());
   std::partial_sort(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(pairs), all.end(),
                     [](const pair& a, const pair& b) { return a.similarity > b.similarity; });
