@@ -50,9 +50,13 @@ namespace tern::inline v0_1::detail::inline TERN_TU {
 inline constexpr std::string_view layer_key = "tern:";
 
 inline std::string json_list(const auto& numbers) {
-  std::string out;
-  for (const auto number : numbers) out += (out.empty() ? "[" : ", ") + std::to_string(number);
-  return out.empty() ? "[]" : out + "]";
+  std::string out = "[";
+  for (const auto number : numbers) {
+    if (out.size() > 1) out += ", ";
+    out += std::to_string(number);
+  }
+  out += ']';
+  return out;
 }
 
 /// A number as JSON, the shortest that reads back as the same float; infinity as a string.
@@ -84,7 +88,10 @@ inline std::string codec_members(const blob_info& info) {
 }
 
 inline std::string scale_name(std::string_view layer, std::size_t which) {
-  return std::string(layer) + ".input_scale" + (which == 0 ? "" : "." + std::to_string(which));
+  std::string name(layer);
+  name += ".input_scale";
+  if (which != 0) name += '.', name += std::to_string(which);
+  return name;
 }
 inline std::string columns_name(std::string_view layer) { return std::string(layer) + ".outlier_columns"; }
 
