@@ -6,6 +6,7 @@
 ///     sentence_similarity --file lines.txt            the nearest pairs of the lines of a file
 ///     sentence_similarity --quantized FILE ...        the same with the layers of FILE, from quantize_safetensors
 ///     sentence_similarity --table                     what each method of quantisation does to size, speed and embeddings
+///     sentence_similarity --calibrate FILE            what quantize_safetensors needs to know of the layers' inputs
 ///     sentence_similarity --check FILE                tokens and embeddings must be those that Python computed
 ///
 /// cmake/bootstrap.sh minilm fetches the model. Others of the kind, BERT with mean pooling, can be named by --model.
@@ -20,7 +21,6 @@
 #include <vector>
 
 #include <fmt/format.h>
-#include <tern/io/safetensors_layer.hpp>
 #include <tern/tern.hpp>
 
 #include "support/bert.hpp"
@@ -65,19 +65,6 @@ class model_tokenizer {
   wordpiece tokenizer_;
   std::size_t longest_;
 };
-
-/// Puts the layers of a file in the places of the model's own.
-void exchange_layers(bert& model, const tern::safetensors_file& file) {
-  std::size_t exchanged = 0;
-  const std::vector<std::string> names = tern::quantized_names(file);
-  for (const linear_map& map : model.maps()) {
-    const std::string name = map.name + ".weight";
-    if (std::find(names.begin(), names.end(), name) == names.end()) continue;
-    model.exchange(map.name, tern::load_any_linear(file, name, {map.bias.begin(), map.bias.end()}));
-    ++exchanged;
-  }
-  fmt::print("{} of {} linear maps are quantised.\n", exchanged, model.maps().size());
-}
 
 /// Whether tokens and embeddings are those of the file, in batches of one, two and all sentences.
 bool check(const bert& model, const model_tokenizer& tokenizer, embedder& embed, const oracle& expected) {
@@ -146,7 +133,7 @@ struct options {
   std::vector<std::string> sentences;
   std::string file;
   std::string model = "build/minilm";
-  std::string quantized;
+  std::vector<std::string> quantized;
   std::string check;
   std::size_t pairs = 5;
   std::size_t threads = 1;
@@ -154,17 +141,23 @@ struct options {
   std::size_t rounds = 9;
   std::string json;
   std::string svg;
+  std::string calibrate;
 };
 
+/// The table, or only what quantize_safetensors needs to calibrate.
 void run_table(const bert& model, const model_tokenizer& tokenizer, const options& options) {
+  embedder threads(2);
   const std::vector<token_ids> calibration_set = tokenizer(read_sentences(options.file, "calibration"));
+  const calibrations seen = calibrate(model, calibration_set, threads);
+  if (!options.calibrate.empty()) save_calibration(options.calibrate, seen);
+  if (!options.table) return;
+
   const std::vector<token_ids> evaluation_set = tokenizer(read_sentences(options.file, "evaluation"));
   std::size_t tokens = 0;
   for (const token_ids& ids : evaluation_set) tokens += ids.size();
-  embedder threads(2);
   const std::size_t bytes = std::filesystem::file_size(options.model + "/model.safetensors");
   const std::vector<table_row> rows =
-      make_table(model, table_methods(), calibration_set, evaluation_set, threads, bytes, options.rounds);
+      make_table(model, table_methods(), options.quantized, seen, evaluation_set, threads, bytes, options.rounds);
   print_table(rows);
   fmt::print("\n* as if packed to the bit: tern stores INT3 as INT4 and INT5 as INT8.\n");
   fmt::print("Embeddings of {} sentences of {:.1f} tokens against the float ones; calibration on {} others.\n",
@@ -185,10 +178,13 @@ int run(const options& options) {
                     options.model));
   bert model(options.model);
   const model_tokenizer tokenizer(options.model, model.config());
-  if (!options.quantized.empty()) exchange_layers(model, tern::safetensors_file(options.quantized));
-  if (options.table) {
+  if (options.table || !options.calibrate.empty()) {
     run_table(model, tokenizer, options);
     return 0;
+  }
+  for (const std::string& path : options.quantized) {
+    const table_row row = exchange_file(model, path, nullptr);
+    fmt::print("{}: linear maps of {:.2f} bits a weight\n", path, row.bits);
   }
   embedder embed(options.threads);
   if (!options.check.empty()) return check(model, tokenizer, embed, read_oracle(options.check)) ? 0 : 1;
@@ -211,7 +207,9 @@ int main(int argc, char** argv) {
       ->excludes(sentences);
   app.add_option("--model", options.model, "The model's folder: config.json, vocab.txt, model.safetensors ...")
       ->capture_default_str();
-  auto* quantized = app.add_option("--quantized", options.quantized, "Quantised layers to use, a safetensors file")
+  auto* quantized = app.add_option("--quantized", options.quantized,
+                                   "Layers to use, a file from quantize_safetensors; with --table, a row for each file")
+                        ->allow_extra_args(false)
                         ->check(CLI::ExistingFile);
   app.add_option("--pairs", options.pairs, "How many of the nearest pairs to print")->capture_default_str();
   app.add_option("--threads", options.threads, "Threads")->check(CLI::Range(1, 1024))->capture_default_str();
@@ -220,15 +218,18 @@ int main(int argc, char** argv) {
       ->excludes(quantized)
       ->excludes(sentences);
   auto* table = app.add_flag("--table", options.table,
-                             "What quantisation does to the embeddings of the --file's \"# evaluation\" section")
-                    ->excludes(quantized);
+                             "What quantisation does to the embeddings of the --file's \"# evaluation\" section");
   app.add_option("--rounds", options.rounds, "Rounds of timing of the table")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   app.add_option("--json", options.json, "Where the table goes as JSON")->needs(table);
   app.add_option("--svg", options.svg, "Where its chart goes")->needs(table);
+  app.add_option(
+      "--calibrate", options.calibrate,
+      "Writes what the linear maps are given by the --file's \"# calibration\" section, for quantize_safetensors");
   CLI11_PARSE(app, argc, argv);
-  if (options.table && options.file.empty()) options.file = "examples/data/sentences.txt";
+  if ((options.table || !options.calibrate.empty()) && options.file.empty())
+    options.file = "examples/data/sentences.txt";
   try {
     return demo::run(options);
   } catch (const std::exception& error) {

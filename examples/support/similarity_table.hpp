@@ -15,6 +15,9 @@
 #include <utility>
 #include <vector>
 
+#include <tern/io/hessian_blob.hpp>
+#include <tern/io/safetensors_layer.hpp>
+
 #include "embedder.hpp"
 #include "progress.hpp"
 #include "quantize_layer.hpp"
@@ -90,6 +93,8 @@ inline std::vector<table_method> table_methods() {
     add("+ GPTQ", small, code);
     code.hadamard = true;
     add("+ Hadamard + GPTQ", small, code);
+    code.refit_outputs = 2;
+    add("+ Hadamard + GPTQ + refit", small, code);
   }
   return out;
 }
@@ -183,6 +188,49 @@ inline double correlation(const std::vector<double>& a, const std::vector<double
   return ab / std::sqrt(aa * bb);
 }
 
+/// Writes what the maps were given, as quantize_safetensors takes it: a Hessian under the name of each weight.
+inline void save_calibration(const std::string& path, const calibrations& seen) {
+  std::map<const calibration*, tern::aligned_bytes> blobs;  // some maps share theirs
+  std::vector<tern::safetensors_tensor> tensors;
+  for (const auto& [name, c] : seen) {
+    if (!blobs.contains(c.get())) blobs.emplace(c.get(), tern::save_hessian(c->hessian));
+    const std::span<const std::byte> bytes = std::as_const(blobs.at(c.get()));
+    tensors.push_back({name + ".weight", "U8", {bytes.size()}, bytes});
+  }
+  tern::save_safetensors_file(path, tensors);
+}
+
+/// Puts the layers of a file, from quantize_safetensors, in the places of the model's own, and fills in what is known then.
+///
+/// @param seen  null: nothing is measured
+/// Errors: std::runtime_error when the file has none of the model's maps.
+inline table_row exchange_file(bert& model, const std::string& path, const calibrations* seen) {
+  const tern::safetensors_file file(path);
+  const std::vector<std::string> names = tern::quantized_names(file);
+  table_row row{.family = path, .variant = "", .output_snr_db = 0};
+  double weights = 0, exchanged = 0;
+  const std::vector<linear_map> maps(model.maps().begin(), model.maps().end());
+  for (const linear_map& map : maps) {
+    const std::string name = map.name + ".weight";
+    const auto count = static_cast<double>(map.weight.rows() * map.weight.cols());
+    weights += count;
+    if (std::find(names.begin(), names.end(), name) == names.end()) {
+      row.linear_bytes += count * sizeof(float);
+      continue;
+    }
+    const tern::any_linear layer = tern::load_any_linear(file, name, {map.bias.begin(), map.bias.end()});
+    row.linear_bytes += static_cast<double>(layer.storage_bytes());
+    if (seen != nullptr)
+      row.output_snr_db += tern::output_distortion(map.weight, layer.dequantized(), seen->at(map.name)->hessian).snr_db;
+    model.exchange(map.name, layer);
+    ++exchanged;
+  }
+  if (exchanged == 0) throw std::runtime_error(fmt::format("{} has none of the model's linear maps", path));
+  row.bits = 8 * row.linear_bytes / weights;
+  row.output_snr_db /= exchanged;
+  return row;
+}
+
 /// Quantises all linear maps of `model` by the method, and fills in what is known then.
 inline table_row exchange_all(bert& model, const table_method& m, const calibrations& seen, embedder& threads) {
   progress_bar bar(m.name());
@@ -259,16 +307,15 @@ inline void compare_embeddings(table_row& row, const tern::matrix<float>& embedd
   row.spearman = correlation(similarity_ranks(embeddings), wanted_ranks);
 }
 
-/// The whole table. The first row is of the model as it is.
+/// The whole table. The first row is of the model as it is, the last ones of files from quantize_safetensors.
 ///
 /// @param file_bytes  of the model's file
 /// @param rounds      of timing
 inline std::vector<table_row> make_table(const bert& model, const std::vector<table_method>& methods,
-                                         std::span<const token_ids> calibration_set,
+                                         const std::vector<std::string>& files, const calibrations& seen,
                                          std::span<const token_ids> evaluation_set, embedder& threads,
                                          std::size_t file_bytes, std::size_t rounds) {
   constexpr std::size_t timed_sentences = 64;
-  const calibrations seen = calibrate(model, calibration_set, threads);
   std::vector<table_row> rows(1);
   rows[0].family = "float";
   for (const linear_map& map : model.maps()) rows[0].linear_bytes += static_cast<double>(map.stored_bytes);
@@ -276,11 +323,13 @@ inline std::vector<table_row> make_table(const bert& model, const std::vector<ta
   std::vector<bert> models{model};
   const tern::matrix<float> wanted = threads(model, evaluation_set);
   const std::vector<double> wanted_ranks = similarity_ranks(wanted);
-  for (const table_method& m : methods) {
+  const auto add = [&](const auto& exchange) {
     models.push_back(model);
-    rows.push_back(exchange_all(models.back(), m, seen, threads));
+    rows.push_back(exchange(models.back()));
     compare_embeddings(rows.back(), threads(models.back(), evaluation_set), wanted, wanted_ranks);
-  }
+  };
+  for (const table_method& m : methods) add([&](bert& each) { return exchange_all(each, m, seen, threads); });
+  for (const std::string& path : files) add([&](bert& each) { return exchange_file(each, path, &seen); });
   for (table_row& row : rows) row.file_bytes = others + row.linear_bytes;
   measure_speeds(rows, models, evaluation_set.first(std::min(timed_sentences, evaluation_set.size())), threads, rounds);
   return rows;
@@ -360,7 +409,7 @@ inline chart chart_of(const std::vector<table_row>& rows) {
                          {.name = "+ Hadamard", .colour = "#e69f00", .joined = true},
                          {.name = "plane code, rows, + GPTQ", .colour = "#56b4e9", .shape = marker::triangle_up},
                          {.name = "+ GPTQ", .colour = "#009e73", .joined = true},
-                         {.name = "+ Hadamard + GPTQ", .colour = "#009e73", .shape = marker::triangle_up}}};
+                         {.name = "+ Hadamard + GPTQ + refit", .colour = "#009e73", .shape = marker::triangle_up}}};
   for (const table_row& row : rows)
     for (chart_series& series : chart.series) {
       const bool integer = row.family.starts_with("INT");
