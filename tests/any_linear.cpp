@@ -82,7 +82,15 @@ TEST_CASE("any linear: static outlier columns", "[linear]") {
   check_same(layer, any);
   CHECK(std::vector<std::size_t>(any.outlier_columns().begin(), any.outlier_columns().end()) ==
         std::vector<std::size_t>{0, 7, 95});
-  CHECK(any.storage_bytes() == layer.weights().storage_bytes() + 3 * 8);
+  CHECK(any.storage_bytes() == layer.weights().storage_bytes() + 3 * 8 + layer.column_weights().storage_bytes());
+  // The columns have 16 bits, the others 8.
+  const auto w = draw_matrix(outputs, inputs, 1), w_hat = any.dequantized();
+  const auto plain = tern::dequantize(layer.weights()), of_columns = tern::dequantize(layer.column_weights());
+  for (std::size_t n = 0; n < outputs; ++n) {
+    CHECK(std::fabs(w_hat(n, 7) - w(n, 7)) < 1e-4f);
+    CHECK(w_hat(n, 7) == of_columns(n, 1));
+    CHECK(w_hat(n, 8) == plain(n, 8));
+  }
 }
 
 TEST_CASE("any linear: facts", "[linear]") {

@@ -29,7 +29,7 @@ void require(bool holds, const char* what) {
 
 /// A layer of each codec, and of the kinds of LLM.int8(), with what it is saved as.
 struct seed_layer {
-  tern::aligned_bytes blob;
+  tern::aligned_bytes blob, outlier_weights;
   std::vector<float> scales;
   std::vector<std::int64_t> columns;
   std::string description;
@@ -68,7 +68,7 @@ const std::vector<seed_layer>& seed_layers() {
     for (const tern::any_linear& layer : layers) {
       tern::layer_tensors saved;
       saved.add("w", layer);
-      seed_layer seed{layer.blob(), {}, {}, saved.metadata().at("tern:w")};
+      seed_layer seed{layer.blob(), tern::save(layer.outlier_weights()), {}, {}, saved.metadata().at("tern:w")};
       for (const tern::any_transform& t : layer.transforms())
         if (const auto* scaling = std::get_if<tern::input_scaling>(&t))
           seed.scales.assign(scaling->scales().begin(), scaling->scales().end());
@@ -145,10 +145,12 @@ void run(std::span<const std::uint8_t> input) {
   const tern::safetensors_tensor tensors[] = {
       {"w", "U8", {blob.size()}, std::as_const(blob)},
       tern::tensor_of("w.input_scale", std::span(scales)),
-      {"w.outlier_columns", "I64", {columns.size()}, std::as_bytes(std::span(columns))}};
+      {"w.outlier_columns", "I64", {columns.size()}, std::as_bytes(std::span(columns))},
+      {"w.outlier_weights", "U8", {seed.outlier_weights.size()}, seed.outlier_weights}};
   const tern::aligned_bytes file = tern::save_safetensors(tensors, {{"tern:w", description}});
   try {
     use(tern::load_any_linear(tern::safetensors_view(file), "w"));
+    use(tern::view_any_linear(tern::safetensors_view(file), "w"));
   } catch (const tern::error& e) {
     require(dynamic_cast<const tern::format_error*>(&e) != nullptr, e.what());
   }

@@ -93,6 +93,9 @@ void check_same(const any_linear& layer) {
                    loaded.outlier_columns().end()));
   CHECK(tensors_of(loaded)->metadata() == out->metadata());
   const auto x = draw_matrix(3, layer.in_features(), 7);
+  const any_linear viewed = tern::view_any_linear(file, "w");
+  CHECK(same(viewed(x), layer(x)));
+  CHECK(tern_test::equal(viewed.blob(), blob));
   CHECK(same(loaded(x), layer(x)));
   CHECK(same(loaded.dequantized(), layer.dequantized()));
 }
@@ -160,14 +163,15 @@ TEST_CASE("safetensors layer: the description, letter by letter", "[io]") {
        R"("group": 160, "scales": "F16", "zero_points": false, "bias": false, "bits_per_weight": 5.9000, )"
        R"("transforms": [{"input_scale": "a.weight.input_scale"}, {"hadamard": {"seed": 7, "block": 64}}]})"},
       {"tern:b", R"({"version": 1, "codec": "i8", "shape": [16, 16], "planes": 1, "granularity": "channel", )" + end +
-                     R"(12.5000, "transforms": [], "outlier_columns": "b.outlier_columns"})"},
+                     R"(20.5000, "transforms": [], "outlier_columns": "b.outlier_columns", )"
+                     R"("outlier_weights": "b.outlier_weights"})"},
       {"tern:c", R"({"version": 1, "codec": "i8", "shape": [16, 16], "planes": 1, "granularity": "channel", )" + end +
                      R"(12.0000, "transforms": [], "outliers_from": 6})"}};
   CHECK(out.metadata() == want);
   std::vector<std::string> names;
   for (const auto& t : out.tensors()) names.push_back(t.name + " " + t.dtype + " " + std::to_string(t.shape.at(0)));
   CHECK(names == std::vector<std::string>{"a.weight U8 6464", "a.weight.input_scale F32 320", "b U8 576",
-                                          "b.outlier_columns I64 2", "c U8 576"});
+                                          "b.outlier_columns I64 2", "b.outlier_weights U8 448", "c U8 576"});
   const tern::aligned_bytes bytes = tern::save_safetensors(out.tensors(), out.metadata());
   const tern::safetensors_view file(bytes);
   CHECK(tern::quantized_names(file) == std::vector<std::string>{"a.weight", "b", "c"});
@@ -195,12 +199,26 @@ TEST_CASE("safetensors layer: in place and elsewhere", "[io]") {
   CHECK(tern_test::equal(weights.storage(), layer.weights().storage()));
   CHECK(weights.storage().data() == file.at("w").bytes.data() + 192);
 
-  // A file at an odd address is loaded all the same.
+  // A file at an odd address is loaded all the same, and cannot be viewed.
   const auto x = draw_matrix(2, inputs, 3);
   std::vector<std::byte> shifted(bytes.size() + 1);
   std::memcpy(shifted.data() + 1, bytes.data(), bytes.size());
-  CHECK(same(tern::load_any_linear(tern::safetensors_view(std::span<const std::byte>(shifted).subspan(1)), "w")(x),
-             layer(x)));
+  const tern::safetensors_view odd_file(std::span<const std::byte>(shifted).subspan(1));
+  CHECK(same(tern::load_any_linear(odd_file, "w")(x), layer(x)));
+  CHECK_THROWS_AS(tern::view_any_linear(odd_file, "w"), format_error);
+
+  // What is viewed shows what the bytes become; what is loaded has its own, and its checksum tells.
+  tern::aligned_bytes changing = bytes;
+  const tern::safetensors_view live(changing);
+  const any_linear loaded = tern::load_any_linear(live, "w"), viewed = tern::view_any_linear(live, "w");
+  CHECK(same(loaded(x), layer(x)));
+  CHECK(same(viewed(x), layer(x)));
+  const std::ptrdiff_t at = live.at("w").bytes.data() - std::as_const(changing).data() + 192;
+  changing.data()[at] ^= std::byte{0xff};
+  CHECK(same(loaded(x), layer(x)));
+  CHECK(!same(viewed(x), layer(x)));
+  CHECK(!same(tern::view_any_linear(live, "w")(x), layer(x)));
+  CHECK_THROWS_WITH(tern::load_any_linear(live, "w"), contains("the contents are damaged"));
 }
 
 TEST_CASE("safetensors layer: a bias of its own", "[io]") {
@@ -323,12 +341,31 @@ TEST_CASE("safetensors layer: tensors that are missing or wrong", "[io]") {
     return file.refusal();
   };
   CHECK(columns(3, 5) == "none");  // nothing contradicts it
+  // Weights of the columns.
+  changed_file narrow(good);
+  const tern::aligned_bytes other =
+      tern::save(tern::packed_matrix<tern::i8>(tern::quantize_absmax(draw_matrix(21, 3, 4))));
+  narrow.tensor("w.outlier_weights").bytes = other;
+  narrow.tensor("w.outlier_weights").shape = {other.size()};
+  CHECK_THAT(narrow.refusal(), contains(layer) && contains("weights 21x3 for 2 columns of 21x96"));
+  changed_file trits(good);
+  const tern::aligned_bytes of_trits = tern::save(tern::bit_linear::from_float(draw_matrix(21, 2, 4)).weights());
+  trits.tensor("w.outlier_weights").bytes = of_trits;
+  trits.tensor("w.outlier_weights").shape = {of_trits.size()};
+  CHECK_THAT(trits.refusal(), contains(layer) && contains("holds codec i2, not i8"));
+  changed_file weightless(good);
+  weightless.replace(", \"outlier_weights\": \"w.outlier_weights\"", "");
+  CHECK(weightless.refusal() == layer + "outlier columns without weights");
+  changed_file worn(good);
+  worn.writable("w.outlier_weights")[200] ^= std::byte{1};
+  CHECK_THAT(worn.refusal(), contains(layer) && contains("the contents are damaged"));
+
   CHECK_THAT(columns(4, 3), contains("does not ascend"));
   CHECK_THAT(columns(4, 4), contains("does not ascend"));
   CHECK_THAT(columns(4, 96), contains("is not one of 96"));
   CHECK_THAT(columns(-1, 3), contains("is not one of 96"));
   changed_file none(good);
-  none.replace(", \"outlier_columns\": \"w.outlier_columns\"", "");
+  none.replace(", \"outlier_columns\": \"w.outlier_columns\", \"outlier_weights\": \"w.outlier_weights\"", "");
   CHECK_THAT(none.refusal(), contains("\"bits_per_weight\" is not what the tensors say"));
   CHECK_THAT(changed_file(good).replace("\"w.outlier_columns\"", "\"w.input_scale\"").refusal(),
              contains("should be I64 of one dimension"));
