@@ -82,7 +82,30 @@ TEST_CASE("any linear: static outlier columns", "[linear]") {
   check_same(layer, any);
   CHECK(std::vector<std::size_t>(any.outlier_columns().begin(), any.outlier_columns().end()) ==
         std::vector<std::size_t>{0, 7, 95});
-  CHECK(any.storage_bytes() == layer.weights().storage_bytes() + 3 * 8);
+  CHECK(any.storage_bytes() == layer.weights().storage_bytes() + layer.column_weights().storage_bytes() + 3 * 8);
+  const tern::aligned_bytes of_columns = any.outlier_blob(), saved = tern::save(layer.column_weights());
+  REQUIRE(of_columns.size() == saved.size());
+  CHECK(std::memcmp(of_columns.data(), saved.data(), saved.size()) == 0);
+
+  // The columns keep 16 bits of their weights, and the others the 8 of the blob.
+  const auto w = draw_matrix(outputs, inputs, 1), w_hat = any.dequantized();
+  const auto narrow = tern::dequantize(layer.weights().view());
+  for (std::size_t n = 0; n < outputs; ++n)
+    for (std::size_t k = 0; k < inputs; ++k)
+      if (k == 0 || k == 7 || k == 95)
+        CHECK(std::fabs(w_hat(n, k) - w(n, k)) <= layer.weights().view().scale(0, n, 0) / 200);
+      else
+        CHECK(w_hat(n, k) == narrow(n, k));
+}
+
+TEST_CASE("any linear: LLM.int8() with weights of 16 bits", "[linear]") {
+  const auto w = draw_matrix(outputs, inputs, 1);
+  const auto layer = tern::llm_int8_linear::from_float(w, bias_of(outputs), {.threshold = 1, .outlier_bits = 16});
+  const any_linear any(layer);
+  check_same(layer, any);
+  CHECK(any.storage_bytes() == layer.weights().storage_bytes() + layer.remainder().storage_bytes());
+  CHECK_THROWS_AS(any.blob(), tern::range_error);
+  CHECK(any.outlier_blob().size() == 0);
 }
 
 TEST_CASE("any linear: facts", "[linear]") {

@@ -336,8 +336,8 @@ quantized_layer quantize(
   const double count = static_cast<double>(w.rows()) * static_cast<double>(w.cols());
   out.bytes = out.layer.storage_bytes();
   out.bits = out.layer.bits_per_weight();
-  // Scales of inputs and outlier columns are stored as they are.
-  double others = 8.0 * 8.0 * static_cast<double>(out.layer.outlier_columns().size());
+  // Scales of inputs and outlier columns, with weights of their own, are stored as they are.
+  double others = 8.0 * (8.0 + static_cast<double>(w.rows())) * static_cast<double>(out.layer.outlier_columns().size());
   if (m.smoothquant || m.awq) others += 8.0 * 4.0 * static_cast<double>(w.cols());
   out.ideal_bits = ideal_bits(q, m) + others / count;
 

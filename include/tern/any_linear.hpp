@@ -69,6 +69,7 @@ class erased_layer {
   virtual std::size_t packed_bytes() const = 0;
   virtual matrix<float> dequantized() const = 0;
   virtual aligned_bytes blob() const = 0;
+  virtual aligned_bytes outlier_blob() const = 0;
 };
 
 }  // namespace detail
@@ -102,13 +103,33 @@ class held_layer final : public erased_layer {
     else
       return {};
   }
-  std::size_t packed_bytes() const override { return packed().storage_bytes(); }
-  matrix<float> dequantized() const override { return tern::dequantize(packed()); }
+  std::size_t packed_bytes() const override {
+    if constexpr (std::same_as<Layer, llm_int8_static_linear>)
+      return packed().storage_bytes() + (layer_.columns().empty() ? 0 : layer_.column_weights().storage_bytes());
+    else if constexpr (std::same_as<Layer, llm_int8_linear>)
+      return packed().storage_bytes() + layer_.remainder().storage_bytes();
+    else
+      return packed().storage_bytes();
+  }
+  matrix<float> dequantized() const override {
+    matrix<float> w = tern::dequantize(packed());
+    if constexpr (std::same_as<Layer, llm_int8_static_linear>) {
+      const matrix<float> of_columns = tern::dequantize(layer_.column_weights().view());
+      for (std::size_t n = 0; n < w.rows(); ++n)
+        for (std::size_t j = 0; j < layer_.columns().size(); ++j) w(n, layer_.columns()[j]) = of_columns(n, j);
+    }
+    return w;
+  }
   aligned_bytes blob() const override {
     if constexpr (std::same_as<Layer, llm_int8_linear>)
       return tern::save(layer_);  // with its threshold
     else
       return tern::save(blob_view<codec_type>{packed(), layer_.bias()});
+  }
+  aligned_bytes outlier_blob() const override {
+    if constexpr (std::same_as<Layer, llm_int8_static_linear>)
+      if (!layer_.columns().empty()) return tern::save(layer_.column_weights());
+    return {};
   }
 
  private:
@@ -157,7 +178,8 @@ class any_linear {
   std::span<const std::size_t> outlier_columns() const { return held().outlier_columns(); }
 
   /// Bytes that the weights are stored in: codes, scales, zero points, sums and padding, and with them the scales of
-  /// input_scaling, 4 bytes each, and the outlier columns, 8 bytes each. The bias does not count.
+  /// input_scaling, 4 bytes each, and the outlier columns, 8 bytes each, with the weights that they alone have. The bias does
+  /// not count.
   template <class Tu = tu_tag>
   std::size_t storage_bytes() const {
     std::size_t bytes = held().packed_bytes() + sizeof(std::int64_t) * held().outlier_columns().size();
@@ -171,8 +193,8 @@ class any_linear {
     const double weights = static_cast<double>(out_features()) * static_cast<double>(in_features());
     return weights == 0 ? 0 : 8.0 * static_cast<double>(storage_bytes()) / weights;
   }
-  /// W_hat with y ~ x W_hat^T, [N x K]: the weights as stored, taken back through the transforms to the inputs as the caller
-  /// knows them. Rounded once a transform more than what the layer computes with: for measuring.
+  /// W_hat with y ~ x W_hat^T, [N x K]: the weights as stored, those of llm_int8_static_linear's columns as they are for these,
+  /// taken back through the transforms to the inputs as the caller knows them. Rounded once a transform more than what the layer computes with: for measuring.
   template <class Tu = tu_tag>
   matrix<float> dequantized() const {
     matrix<float> w = held().dequantized();
@@ -186,8 +208,10 @@ class any_linear {
     return w;
   }
   /// The blob of the layer behind the transforms, its bias included: see io/blob.hpp. Of llm_int8_static_linear it is that of
-  /// an int8_linear.
+  /// an int8_linear, and outlier_blob() that of the weights of its columns; of other layers the latter is empty.
+  /// Errors: range_error for an llm_int8_linear with weights of 16 bits for outliers.
   aligned_bytes blob() const { return held().blob(); }
+  aligned_bytes outlier_blob() const { return held().outlier_blob(); }
 
   /// Bytes of workspace that a call with so many tokens needs; aligned to 64.
   TERN_INLINE std::size_t workspace_bytes(std::size_t tokens) const {

@@ -120,6 +120,19 @@ inline std::vector<std::size_t> read_columns(const safetensors_view& file, const
   return columns;
 }
 
+/// The weights of the columns, whatever the tensor's bytes are. Shapes come before anything is made by them.
+inline packed_matrix<i8> read_column_weights(const safetensors_view& file, const json_value& description,
+                                             std::size_t outputs, std::size_t columns) {
+  const std::string* const name = string_member(description, "outlier_weights");
+  if (name == nullptr) fail<format_error>({"the description has outlier_columns but no outlier_weights"});
+  const std::span<const std::byte> bytes = tensor_of_layer(file, *name, "U8").bytes;
+  const packed_format format = tern::read_blob_info(bytes).format;
+  if (format.rows != outputs || format.cols != columns || format.planes < 1 || format.planes > 2)
+    fail<format_error>({"the weights of ", columns, " outlier columns are ", format.planes, " planes of ", format.rows,
+                        "x", format.cols, " for ", outputs, " outputs"});
+  return tern::load<packed_matrix<i8>>(bytes);
+}
+
 /// The layer of a blob whose checksums are right. What it says of its own size is checked before anything is allocated by it.
 /// @param bytes  aligned to 64
 /// @param bias   where the blob has none
@@ -134,9 +147,12 @@ any_linear layer_of_codec(const safetensors_view& file, const json_value& descri
       return any_linear(
           llm_int8_linear(int8_matrix(parts.weights), std::move(bias), {.threshold = info.outlier_threshold}),
           std::move(transforms));
-    if (std::vector<std::size_t> columns = read_columns(file, description); !columns.empty())
-      return any_linear(llm_int8_static_linear(int8_matrix(parts.weights), std::move(columns), std::move(bias)),
+    if (std::vector<std::size_t> columns = read_columns(file, description); !columns.empty()) {
+      auto of_columns = read_column_weights(file, description, parts.weights.rows(), columns.size());
+      return any_linear(llm_int8_static_linear(int8_matrix(parts.weights), std::move(columns), std::move(of_columns),
+                                               std::move(bias)),
                         std::move(transforms));
+    }
   }
   return any_linear(linear<packed_matrix<Codec>>(packed_matrix<Codec>(parts.weights), std::move(bias)),
                     std::move(transforms));
