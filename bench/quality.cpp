@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// The signal-to-noise ratio of every quantizer of weights beside its reference value, and what the best ones cost.
+/// The signal-to-noise ratio of every quantizer of weights beside its reference value, what calibration adds to it, and what
+/// the best ones cost.
 ///
 ///     bench_quality [--rows=512] [--check]
 ///
@@ -11,6 +12,7 @@
 #include <string_view>
 #include <thread>
 
+#include "calibrated.hpp"
 #include "quality.hpp"
 
 namespace {
@@ -62,6 +64,8 @@ int print_quality(std::size_t rows) {
 void print_cost() {
   std::puts("\n4096 x 4096, groups of 128, two planes: seconds");
   const auto w = quality::weights(4096, tern::weight_distribution::gauss);
+  tern::hessian h(4096);
+  h.observe(calibrated::draw_inputs(256, 4096, 1, false));
   for (const std::size_t threads : {std::size_t{1}, std::size_t{2}}) {
     const thread_executor ex{threads};
     tern::decompose_options options{.planes = 2, .granularity = tern::per_group(128)};
@@ -69,8 +73,9 @@ void print_cost() {
     options.method = tern::decompose_method::alternating;
     const double alternating = seconds([&] { tern::decompose(w, options, ex); });
     const double code = seconds([&] { tern::quantize_trit_code(w, {.granularity = options.granularity}, ex); });
-    std::printf("%zu thread%s  greedy %.2f  alternating %.2f  integer code %.2f\n", threads, threads == 1 ? " " : "s",
-                greedy, alternating, code);
+    const double gptq = seconds([&] { tern::gptq_trit_code(w, h, {}, {.granularity = options.granularity}, ex); });
+    std::printf("%zu thread%s  greedy %.2f  alternating %.2f  integer code %.2f  by GPTQ %.2f\n", threads,
+                threads == 1 ? " " : "s", greedy, alternating, code, gptq);
   }
 }
 
@@ -91,6 +96,7 @@ int main(int argc, char** argv) {
     }
   }
   const int failures = print_quality(rows);
+  calibrated::print();
   print_cost();
   if (failures > 0) std::printf("\n%d values below their reference\n", failures);
   return check && failures > 0 ? 1 : 0;

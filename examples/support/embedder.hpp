@@ -66,7 +66,8 @@ inline std::vector<std::string> read_sentences(const std::string& path, const st
     if (wanted && !line.empty() && !line.starts_with('#')) lines.push_back(line);
   }
   if (lines.empty())
-    throw std::runtime_error(fmt::format("{} has no sentences{}", path, wanted ? "" : " in a section # " + section));
+    throw std::runtime_error(
+        fmt::format("{} has no sentences{}", path, section.empty() ? "" : " in a section # " + section));
   return lines;
 }
 

@@ -3,18 +3,17 @@
 /// otherwise.
 ///
 ///   clang++-16 -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -DTERN_LIBFUZZER -Iinclude -Itests tests/fuzz/blob.cpp
-///   fuzz_blob FILE...            without libFuzzer: those inputs, and then 20,000 damaged blobs
+///   fuzz_blob FILE...            without libFuzzer: those inputs, and then 20,000 damaged blobs; see reader.hpp
 ///   fuzz_blob --corpus FOLDER    writes the corpus
 ///
 /// The first byte of an input says what to do to the rest, which is a blob: bit 0 makes its sizes fit each other, bit 1
 /// its checksums right, so that what lies behind those checks is reached; bit 2 puts it at an odd address.
 #include <tern/llm_int8_linear.hpp>
 
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <new>
 
+#include "fuzz/reader.hpp"
 #include "io/blobs.hpp"
 
 namespace {
@@ -22,12 +21,6 @@ namespace {
 using namespace tern_test;
 
 enum : std::uint8_t { fit_sizes = 1, right_checksums = 2, odd_address = 4 };
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "blob: %s\n", what);
-  std::abort();
-}
 
 /// What f() returns, or a default where it throws the error that files may give.
 template <class F>
@@ -100,7 +93,7 @@ class exact_copy {
   std::span<std::byte> bytes_;
 };
 
-void run(std::uint8_t what, std::span<const std::byte> input) {
+void run_blob(std::uint8_t what, std::span<const std::byte> input) {
   const exact_copy aligned(input, 0);
   if (input.size() >= 192 && (what & fit_sizes) != 0) fit(aligned.bytes());
   if (input.size() >= 192 && (what & right_checksums) != 0) {
@@ -132,11 +125,18 @@ void run(std::uint8_t what, std::span<const std::byte> input) {
   }
 }
 
+void run(std::span<const std::uint8_t> input) {
+  if (!input.empty()) run_blob(input[0], std::as_bytes(input.subspan(1)));
+}
+
 #if !defined(TERN_LIBFUZZER)
 /// Small blobs of every codec and kind: what the corpus is made of.
-std::vector<std::vector<std::byte>> blobs() {
-  std::vector<std::vector<std::byte>> all;
-  const auto add = [&](const tern::aligned_bytes& blob) { all.emplace_back(blob.data(), blob.data() + blob.size()); };
+std::vector<fuzz_input> blobs() {
+  std::vector<fuzz_input> all;
+  const auto add = [&](const tern::aligned_bytes& blob) {
+    all.push_back({static_cast<std::uint8_t>(all.size() % 8)});
+    for (std::size_t i = 0; i < blob.size(); ++i) all.back().push_back(static_cast<std::uint8_t>(blob.data()[i]));
+  };
   const auto add_codec = [&]<class Codec>(Codec) {
     add(tern::save(draw_packed<Codec>(1, 1, 1, 3)));
     add(tern::save(draw_packed<Codec>(2, 2, 3, 2 * Codec::group_multiple + 1, tern::per_group(Codec::group_multiple),
@@ -151,37 +151,13 @@ std::vector<std::vector<std::byte>> blobs() {
   return all;
 }
 
-void run_file(const char* path) {
-  std::FILE* const file = std::fopen(path, "rb");
-  require(file != nullptr, path);
-  std::vector<std::uint8_t> input(1 << 20);
-  input.resize(std::fread(input.data(), 1, input.size(), file));
-  std::fclose(file);
-  if (!input.empty()) run(input[0], std::as_bytes(std::span(input).subspan(1)));
-}
-
-void write_corpus(const std::string& folder) {
-  std::size_t n = 0;
-  for (const auto& blob : blobs()) {
-    const auto what = static_cast<std::uint8_t>(n % 8);
-    std::FILE* const file = std::fopen((folder + "/" + std::to_string(n++)).c_str(), "wb");
-    require(file != nullptr, "cannot write the corpus");
-    std::fputc(what, file);
-    std::fwrite(blob.data(), 1, blob.size(), file);
-    std::fclose(file);
-  }
-}
-
-/// A few bytes of a good blob changed, most of them in its header; some cut short.
-void run_damaged(std::mt19937& random, const std::vector<std::vector<std::byte>>& good) {
-  auto blob = good[random() % good.size()];
+/// A few bytes of a good blob changed, most of them in its header.
+void damage(std::mt19937& random, fuzz_input& input) {
+  input[0] = static_cast<std::uint8_t>(random() % 8);
   for (std::size_t changes = 1 + random() % 3; changes-- > 0;) {
-    const std::size_t at = random() % (random() % 4 == 0 ? blob.size() : 192);
-    blob[at] =
-        random() % 2 == 0 ? blob[at] ^ static_cast<std::byte>(1u << random() % 8) : static_cast<std::byte>(random());
+    const std::size_t at = 1 + random() % (random() % 4 == 0 ? input.size() - 1 : 192);
+    input[at] = static_cast<std::uint8_t>(random() % 2 == 0 ? input[at] ^ 1u << random() % 8 : random());
   }
-  if (random() % 8 == 0) blob.resize(random() % blob.size());
-  run(static_cast<std::uint8_t>(random() % 8), blob);
 }
 #endif
 
@@ -189,19 +165,9 @@ void run_damaged(std::mt19937& random, const std::vector<std::vector<std::byte>>
 
 #if defined(TERN_LIBFUZZER)
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  if (size != 0) run(data[0], std::as_bytes(std::span(data + 1, size - 1)));
+  run({data, size});
   return 0;
 }
 #else
-int main(int argc, char** argv) {
-  if (argc == 3 && std::string_view(argv[1]) == "--corpus") {
-    write_corpus(argv[2]);
-    return 0;
-  }
-  for (int i = 1; i < argc; ++i) run_file(argv[i]);
-  std::mt19937 random(1);
-  const auto good = blobs();
-  for (int i = 0; i < 20000; ++i) run_damaged(random, good);
-  std::printf("%d files and 20000 damaged blobs: refused, or loaded and saved alike\n", argc - 1);
-}
+int main(int argc, char** argv) { return tern_test::fuzz_main(argc, argv, blobs(), damage, run); }
 #endif

@@ -2,7 +2,7 @@
 /// Safetensors of any bytes: reading them ends in a format_error, or in tensors that are all of the data, can be viewed, and
 /// are read alike when written again; aborts otherwise.
 ///
-///   clang++-16 -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -DTERN_LIBFUZZER -Iinclude tests/fuzz/safetensors.cpp
+///   clang++-16 -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -DTERN_LIBFUZZER -Iinclude -Itests tests/fuzz/safetensors.cpp
 ///   fuzz_safetensors FILE...            without libFuzzer: those inputs, and then 20,000 damaged files
 ///   fuzz_safetensors --corpus FOLDER    writes the corpus
 ///
@@ -12,31 +12,13 @@
 #include <tern/io/safetensors.hpp>
 #include <tern/io/safetensors_writer.hpp>
 
-#include <cstdio>
-#include <cstdlib>
-#include <random>
+#include "fuzz/reader.hpp"
 
 namespace {
 
+using tern_test::accepts, tern_test::require;
+
 enum : std::uint8_t { only_header = 1, odd_address = 2 };
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "safetensors: %s\n", what);
-  std::abort();
-}
-
-/// Whether f() returns, and does not throw one of the errors.
-template <class... Errors>
-bool accepts(auto&& f) {
-  try {
-    f();
-    return true;
-  } catch (const tern::error& e) {
-    require((false || ... || (dynamic_cast<const Errors*>(&e) != nullptr)), e.what());
-    return false;
-  }
-}
 
 template <class T>
 void use(const tern::safetensors_tensor& t, const char* dtype, double& sum) {
@@ -109,7 +91,7 @@ void run(std::span<const std::uint8_t> input) {
 }
 
 #if !defined(TERN_LIBFUZZER)
-using input = std::vector<std::uint8_t>;
+using input = tern_test::fuzz_input;
 
 /// Good inputs: what the corpus is made of.
 std::vector<input> good() {
@@ -145,29 +127,9 @@ std::vector<input> good() {
   return all;
 }
 
-void run_file(const char* path) {
-  std::FILE* const file = std::fopen(path, "rb");
-  require(file != nullptr, path);
-  input bytes(1 << 20);
-  bytes.resize(std::fread(bytes.data(), 1, bytes.size(), file));
-  std::fclose(file);
-  run(bytes);
-}
-
-void write_corpus(const std::string& folder) {
-  std::size_t n = 0;
-  for (const input& bytes : good()) {
-    std::FILE* const file = std::fopen((folder + "/" + std::to_string(n++)).c_str(), "wb");
-    require(file != nullptr, "cannot write the corpus");
-    std::fwrite(bytes.data(), 1, bytes.size(), file);
-    std::fclose(file);
-  }
-}
-
-/// A few bytes of a good input changed, digits and punctuation of its own most of all; some cut short.
-void run_damaged(std::mt19937& random, const std::vector<input>& from) {
+/// A few bytes of a good input changed, digits and punctuation of its own most of all.
+void damage(std::mt19937& random, input& bytes) {
   static constexpr std::string_view letters = "0123456789{}[]\",:-.eFU\\";
-  input bytes = from[random() % from.size()];
   for (std::size_t changes = 1 + random() % 3; changes-- > 0;) {
     const std::size_t at = random() % bytes.size();
     const std::uint32_t kind = random() % 8;
@@ -175,8 +137,6 @@ void run_damaged(std::mt19937& random, const std::vector<input>& from) {
                 : kind == 1 ? static_cast<std::uint8_t>(bytes[at] ^ 1u << random() % 8)
                             : static_cast<std::uint8_t>(letters[random() % letters.size()]);
   }
-  if (random() % 8 == 0) bytes.resize(random() % bytes.size());
-  run(bytes);
 }
 #endif
 
@@ -188,15 +148,5 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   return 0;
 }
 #else
-int main(int argc, char** argv) {
-  if (argc == 3 && std::string_view(argv[1]) == "--corpus") {
-    write_corpus(argv[2]);
-    return 0;
-  }
-  for (int i = 1; i < argc; ++i) run_file(argv[i]);
-  std::mt19937 random(1);
-  const auto from = good();
-  for (int i = 0; i < 20000; ++i) run_damaged(random, from);
-  std::printf("%d files and 20000 damaged ones: refused, or read and written alike\n", argc - 1);
-}
+int main(int argc, char** argv) { return tern_test::fuzz_main(argc, argv, good(), damage, run); }
 #endif

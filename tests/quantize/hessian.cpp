@@ -150,6 +150,16 @@ TEST_CASE("hessian: any damaged byte and any other length is a format error", "[
   CHECK_THROWS_AS(tern::load_hessian(longer), tern::format_error);
 }
 
+TEST_CASE("hessian: importances of sums at the ends of double", "[quantize]") {
+  const auto of = [](double first, double second) {
+    return tern::importances(tern::hessian::from_sums(2, 1, std::vector<double>{first, 0, second}));
+  };
+  CHECK(of(3, 1) == std::vector<float>{1.5f, 0.5f});
+  CHECK(of(1, 0) == std::vector<float>{2.0f, 0x1p-20f});
+  CHECK(of(0, std::numeric_limits<double>::denorm_min()) == std::vector<float>{0x1p-20f, 2.0f});
+  CHECK_THROWS_AS(of(1e308, 1e308), tern::range_error);
+}
+
 TEST_CASE("hessian: right checksums make no nonsense a Hessian", "[quantize]") {
   tern::hessian h(3);
   h.observe(tern_test::draw_matrix(4, 3, 9));
@@ -180,6 +190,11 @@ TEST_CASE("hessian: right checksums make no nonsense a Hessian", "[quantize]") {
     CHECK(message(16, inputs) == "hessian: 48 bytes of sums for " + std::to_string(inputs) + " inputs");
   CHECK(message(64 + 8, std::numeric_limits<double>::infinity()) == "hessian: sum 1 is not finite");
   CHECK(message(64 + 40, std::numeric_limits<double>::quiet_NaN()) == "hessian: sum 5 is not finite");
+  CHECK(message(64 + 8, -1.0) == "another");
+  CHECK(message(64, -1.0) == "hessian: sum 0, of squares, is negative");
+  CHECK(message(64 + 16, -1.0) == "hessian: sum 2, of squares, is negative");
+  CHECK(message(64 + 40, -1.0) == "hessian: sum 5, of squares, is negative");
+  CHECK(message(24, std::uint64_t{0}) == "hessian: sum 0 is of no tokens, and not 0");
   CHECK_THROWS_AS(tern::hessian::from_sums(2, 1, std::vector<double>(4)), tern::shape_error);
   // Refused before memory for 2^30 x 2^30 sums is asked for.
   CHECK_THROWS_AS(tern::hessian::from_sums(std::size_t{1} << 30, 1, std::vector<double>(4)), tern::shape_error);

@@ -62,7 +62,8 @@ inline aligned_bytes save_hessian(const hessian& h) {
 }
 
 /// The Hessian that was saved.
-/// Errors: format_error when the bytes are not one, are damaged, cut or grown, or hold a sum that is not finite.
+/// Errors: format_error when the bytes are not one, are damaged, cut or grown, or hold a sum that is not finite, one of
+///         squares that is negative, or one of no tokens that is not 0.
 inline hessian load_hessian(std::span<const std::byte> bytes) {
   const detail::hessian_header want;
   detail::hessian_header h;
@@ -85,8 +86,13 @@ inline hessian load_hessian(std::span<const std::byte> bytes) {
     detail::fail<format_error>({"hessian: the sums are damaged: their checksum is ", crc, ", not ", h.sums_crc});
   std::vector<double> sums(payload.size() / sizeof(double));
   if (!sums.empty()) std::memcpy(sums.data(), payload.data(), payload.size());
-  for (std::size_t i = 0; i < sums.size(); ++i)
+  for (std::size_t i = 0, row = 0; i < sums.size(); ++i) {
+    const bool on_diagonal = i == row * (row + 3) / 2;
+    if (on_diagonal) ++row;
     if (!(sums[i] - sums[i] == 0)) detail::fail<format_error>({"hessian: sum ", i, " is not finite"});
+    if (on_diagonal && sums[i] < 0) detail::fail<format_error>({"hessian: sum ", i, ", of squares, is negative"});
+    if (h.tokens == 0 && sums[i] != 0) detail::fail<format_error>({"hessian: sum ", i, " is of no tokens, and not 0"});
+  }
   return hessian::from_sums(static_cast<std::size_t>(h.inputs), h.tokens, sums);
 }
 

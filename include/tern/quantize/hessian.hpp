@@ -139,17 +139,18 @@ inline namespace TERN_TU {
 /// The mean squares of the inputs, H(k,k), as importances for quantizers that weight by the diagonal (ternary_optimum,
 /// decompose_options, trit_code_options): above 0 and finite, since an input that was never active still has weights.
 /// The least one is 2^-20 of the mean.
-/// Errors: range_error where nothing was seen or nothing but zeros.
+/// Errors: range_error where nothing was seen or nothing but zeros, and where the sum of the mean squares overflows.
 inline std::vector<float> importances(const hessian& h) {
   detail::check_hessian("importances", h, h.inputs());
   double total = 0;
   for (std::size_t k = 0; k < h.inputs(); ++k) total += h(k, k);
-  const double least = total / static_cast<double>(h.inputs()) * 0x1p-20;
+  if (!(total - total == 0)) detail::fail<range_error>({"importances: the sum of the mean squares is not finite"});
+  const double inputs = static_cast<double>(h.inputs()), least = 0x1p-20 / inputs;
   std::vector<float> out(h.inputs());
   // Relative to the mean, which changes no quantizer's choice and keeps them within float.
   for (std::size_t k = 0; k < h.inputs(); ++k) {
     if (!(total > 0)) detail::fail<range_error>({"importances: all activations were 0"});
-    out[k] = static_cast<float>(detail::greater(h(k, k), least) / total * static_cast<double>(h.inputs()));
+    out[k] = static_cast<float>(detail::greater(h(k, k) / total, least) * inputs);
   }
   return out;
 }
