@@ -272,6 +272,16 @@ TEST_CASE("safetensors layer: descriptions that contradict the tensors", "[io]")
   CHECK(says("\"w.input_scale\"", "\"v\"") == layer + "the tensor \"v\" is missing");
   CHECK(says("\"w.input_scale\"", "\"w\"") == layer + "tensor \"w\", U8 [2112], should be F32 of one dimension");
 
+  // No more than 16 of them, which the writer keeps to.
+  const auto repeated = [&](std::size_t times) {
+    return any_linear(tern::int8_linear::from_float(w),
+                      std::vector<tern::any_transform>(times, tern::hadamard_rotation(inputs)));
+  };
+  check_same(repeated(16));
+  CHECK_THROWS_WITH(tensors_of(repeated(17)), contains("layer \"w\" has 17 transforms, of at most 16"));
+  CHECK(changed_file(tensors_of(repeated(16))).replace("}}]", "}}, {}]").refusal() ==
+        layer + "17 transforms, of at most 16");
+
   for (const char* text : {"", "1", "[]", "null", "{}", "{", "\"w\"", "{\"version\": 1}"}) {
     changed_file file(good);
     file.description = text;

@@ -87,6 +87,7 @@ inline std::vector<any_transform> read_transforms(const safetensors_view& file, 
   std::vector<any_transform> transforms;
   const json_value* const list = member(description, "transforms");
   if (list == nullptr || !list->is_array()) fail<format_error>({"the description has no list of transforms"});
+  if (list->size() > most_transforms) fail<format_error>({list->size(), " transforms, of at most ", most_transforms});
   for (const json_value& each : *list) {
     if (const json_value* const rotation = member(each, "hadamard")) {
       const std::uint64_t *const seed = number_member(*rotation, "seed"), *const block =
