@@ -195,8 +195,8 @@ class any_linear {
     const double weights = static_cast<double>(out_features()) * static_cast<double>(in_features());
     return weights == 0 ? 0 : 8.0 * static_cast<double>(storage_bytes()) / weights;
   }
-  /// W_hat with y ~ x W_hat^T, [N x K]: the weights as stored, taken back through the transforms to the inputs as the caller
-  /// knows them. Rounded once a transform more than what the layer computes with: for measuring.
+  /// W_hat with y ~ x W_hat^T, [N x K]: the weights as stored, those of llm_int8_static_linear's columns as they are for these,
+  /// taken back through the transforms to the inputs as the caller knows them. Rounded once a transform more than what the layer computes with: for measuring.
   template <class Tu = tu_tag>
   matrix<float> dequantized() const {
     matrix<float> w = held().dequantized();

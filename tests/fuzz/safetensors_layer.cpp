@@ -9,7 +9,8 @@
 ///   fuzz_safetensors_layer --corpus FOLDER    writes the corpus
 ///
 /// An input is: a byte that chooses one of the layers below; a byte with the number of changes to its blob, each of two bytes
-/// that follow, a place and a value, after which the checksums are made right again; a byte with the number of scales of inputs
+/// that follow, a place and a value, after which the checksums are made right again, every second one to the blob of the
+/// weights of outlier columns, where there is one; a byte with the number of scales of inputs
 /// and 4 bytes for each; a byte with the number of columns and 8 bytes for each; and the description.
 #include <tern/io/safetensors_layer.hpp>
 
@@ -29,7 +30,7 @@ void require(bool holds, const char* what) {
 
 /// A layer of each codec, and of the kinds of LLM.int8(), with what it is saved as.
 struct seed_layer {
-  tern::aligned_bytes blob, outlier_weights;
+  tern::aligned_bytes blob, outlier_blob;
   std::vector<float> scales;
   std::vector<std::int64_t> columns;
   std::string description;
@@ -68,7 +69,11 @@ const std::vector<seed_layer>& seed_layers() {
     for (const tern::any_linear& layer : layers) {
       tern::layer_tensors saved;
       saved.add("w", layer);
-      seed_layer seed{layer.blob(), tern::save(layer.outlier_weights()), {}, {}, saved.metadata().at("tern:w")};
+      seed_layer seed{layer.blob(),
+                      layer.outlier_columns().empty() ? tern::aligned_bytes() : tern::save(layer.outlier_weights()),
+                      {},
+                      {},
+                      saved.metadata().at("tern:w")};
       for (const tern::any_transform& t : layer.transforms())
         if (const auto* scaling = std::get_if<tern::input_scaling>(&t))
           seed.scales.assign(scaling->scales().begin(), scaling->scales().end());
@@ -96,6 +101,9 @@ void use(const tern::any_linear& layer) {
   require(again.metadata() == saved.metadata(), "described otherwise when loaded");
   const tern::aligned_bytes blob = layer.blob(), other = same.blob();
   require(blob.size() == other.size() && std::memcmp(blob.data(), other.data(), blob.size()) == 0, "another blob");
+  require(
+      tern::detail::crc32(layer.outlier_weights().storage()) == tern::detail::crc32(same.outlier_weights().storage()),
+      "other outlier weights");
 }
 
 /// Reads an input from its beginning; zeros behind its end.
@@ -124,19 +132,25 @@ class reader {
   std::span<const std::uint8_t> bytes_;
 };
 
+void fix_checksums(std::span<std::byte> blob) {
+  const std::uint32_t payload = tern::detail::crc32(blob.subspan(192));
+  std::memcpy(blob.data() + 184, &payload, sizeof payload);
+  const std::uint32_t header = tern::detail::crc32(blob.first(188));
+  std::memcpy(blob.data() + 188, &header, sizeof header);
+}
+
 void run(std::span<const std::uint8_t> input) {
   reader in(input);
   const seed_layer& seed = seed_layers()[in.byte() % seed_layers().size()];
-  tern::aligned_bytes blob = seed.blob;
-  const std::span<std::byte> bytes = blob;
-  for (std::size_t changes = in.byte(); changes-- > 0;) {
+  tern::aligned_bytes blob = seed.blob, outlier_blob = seed.outlier_blob;
+  const std::size_t changes = in.byte();
+  for (std::size_t i = 0; i < changes; ++i) {
+    const std::span<std::byte> bytes = i % 2 == 1 && outlier_blob.size() != 0 ? outlier_blob : blob;
     const std::size_t at = in.byte();
-    bytes[at % blob.size()] = std::byte{in.byte()};
+    bytes[at % bytes.size()] = std::byte{in.byte()};
   }
-  const std::uint32_t payload = tern::detail::crc32(bytes.subspan(192));
-  std::memcpy(bytes.data() + 184, &payload, sizeof payload);
-  const std::uint32_t header = tern::detail::crc32(bytes.first(188));
-  std::memcpy(bytes.data() + 188, &header, sizeof header);
+  fix_checksums(blob);
+  if (outlier_blob.size() != 0) fix_checksums(outlier_blob);
   const auto scales = in.list<float>();
   const auto columns = in.list<std::int64_t>();
   const std::string description = in.rest();
@@ -146,7 +160,7 @@ void run(std::span<const std::uint8_t> input) {
       {"w", "U8", {blob.size()}, std::as_const(blob)},
       tern::tensor_of("w.input_scale", std::span(scales)),
       {"w.outlier_columns", "I64", {columns.size()}, std::as_bytes(std::span(columns))},
-      {"w.outlier_weights", "U8", {seed.outlier_weights.size()}, seed.outlier_weights}};
+      {"w.outlier_weights", "U8", {outlier_blob.size()}, std::as_const(outlier_blob)}};
   const tern::aligned_bytes file = tern::save_safetensors(tensors, {{"tern:w", description}});
   try {
     use(tern::load_any_linear(tern::safetensors_view(file), "w"));
@@ -206,9 +220,11 @@ void run_damaged(std::mt19937& random, const std::vector<input>& from) {
                                   : static_cast<std::uint8_t>(letters[random() % letters.size()]);
   }
   if (random() % 4 == 0) {
-    bytes[1] = 1;
-    const std::uint8_t change[] = {static_cast<std::uint8_t>(random()), static_cast<std::uint8_t>(random() % 5)};
-    bytes.insert(bytes.begin() + 2, std::begin(change), std::end(change));
+    bytes[1] = static_cast<std::uint8_t>(1 + random() % 2);
+    for (std::size_t i = 0; i < bytes[1]; ++i) {
+      const std::uint8_t change[] = {static_cast<std::uint8_t>(random()), static_cast<std::uint8_t>(random() % 5)};
+      bytes.insert(bytes.begin() + 2, std::begin(change), std::end(change));
+    }
   }
   if (random() % 8 == 0) bytes.resize(random() % bytes.size());
   run(bytes);

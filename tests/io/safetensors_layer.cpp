@@ -88,6 +88,7 @@ void check_same(const any_linear& layer) {
   const any_linear loaded = tern::load_any_linear(file, "w");
   const tern::aligned_bytes blob = layer.blob(), other = loaded.blob();
   CHECK(tern_test::equal(blob, other));
+  CHECK(tern_test::equal(layer.outlier_weights().storage(), loaded.outlier_weights().storage()));
   CHECK(loaded.storage_bytes() == layer.storage_bytes());
   CHECK(std::equal(layer.outlier_columns().begin(), layer.outlier_columns().end(), loaded.outlier_columns().begin(),
                    loaded.outlier_columns().end()));
@@ -138,6 +139,10 @@ TEST_CASE("safetensors layer: LLM.int8() and int4 come back", "[io]") {
     check_same(any_linear(tern::llm_int8_linear::from_float(w, bias_of(outputs), {.threshold = threshold})));
   check_same(any_linear(tern::llm_int8_static_linear::from_float(w, {0, 50, 95}, bias_of(outputs))));
   check_same(any_linear(tern::llm_int8_static_linear::from_float(w, {}), {scaling_of(inputs)}));
+  const tern::int8_matrix packed(tern::quantize_absmax(w, tern::per_tensor), {.scales = tern::scale_type::float16});
+  check_same(any_linear(tern::llm_int8_static_linear(packed, {7, 8}), {tern::hadamard_rotation(inputs)}));
+  const tern::packed_matrix<tern::i8> own(tern::quantize_absmax(draw_matrix(outputs, 2, 8)));
+  check_same(any_linear(tern::llm_int8_static_linear(packed, {7, 8}, own)));
   check_same(any_linear(tern::int4_linear::from_float(w), {tern::hadamard_rotation(inputs)}));
   check_same(any_linear(tern::int8_linear::from_float(tern::matrix<float>(0, inputs)),
                         {tern::hadamard_rotation(inputs), scaling_of(inputs)}));
@@ -283,6 +288,16 @@ TEST_CASE("safetensors layer: descriptions that contradict the tensors", "[io]")
   CHECK(says("\"w.input_scale\"", "\"v\"") == layer + "the tensor \"v\" is missing");
   CHECK(says("\"w.input_scale\"", "\"w\"") == layer + "tensor \"w\", U8 [2112], should be F32 of one dimension");
 
+  // No more than 16 of them, which the writer keeps to.
+  const auto repeated = [&](std::size_t times) {
+    return any_linear(tern::int8_linear::from_float(w),
+                      std::vector<tern::any_transform>(times, tern::hadamard_rotation(inputs)));
+  };
+  check_same(repeated(16));
+  CHECK_THROWS_WITH(tensors_of(repeated(17)), contains("layer \"w\" has 17 transforms, of at most 16"));
+  CHECK(changed_file(tensors_of(repeated(16))).replace("}}]", "}}, {}]").refusal() ==
+        layer + "17 transforms, of at most 16");
+
   for (const char* text : {"", "1", "[]", "null", "{}", "{", "\"w\"", "{\"version\": 1}"}) {
     changed_file file(good);
     file.description = text;
@@ -369,6 +384,34 @@ TEST_CASE("safetensors layer: tensors that are missing or wrong", "[io]") {
   CHECK_THAT(none.refusal(), contains("\"bits_per_weight\" is not what the tensors say"));
   CHECK_THAT(changed_file(good).replace("\"w.outlier_columns\"", "\"w.input_scale\"").refusal(),
              contains("should be I64 of one dimension"));
+
+  // Weights of the columns.
+  const auto with_weights = [&](const auto& weights) {
+    changed_file file(good);
+    file.owned.push_back(tern::save(weights));
+    safetensors_tensor& t = file.tensor("w.outlier_weights");
+    t.bytes = std::as_const(file.owned.back());
+    t.shape = {t.bytes.size()};
+    return file.refusal();
+  };
+  const auto packed = [&](std::size_t planes, std::size_t rows, std::size_t cols) {
+    return tern::packed_matrix<tern::i8>(tern::quantized_matrix(planes, rows, cols, tern::per_channel));
+  };
+  const std::string weights = layer + "the weights of 2 outlier columns are ";
+  CHECK(with_weights(packed(1, outputs, 2)) ==
+        layer + "the description's \"bits_per_weight\" is not what the tensors say");
+  CHECK(with_weights(packed(3, outputs, 2)) == weights + "3 planes of 21x2 for 21 outputs");
+  CHECK(with_weights(packed(2, 20, 2)) == weights + "2 planes of 20x2 for 21 outputs");
+  CHECK(with_weights(packed(2, outputs, 3)) == weights + "2 planes of 21x3 for 21 outputs");
+  CHECK_THAT(with_weights(tern::packed_matrix<tern::i2>(tern::quantized_matrix(1, outputs, 2, tern::per_channel))),
+             contains("holds codec i2, not i8"));
+  CHECK_THAT(with_weights(tern::int8_matrix(tern::quantize_absmax(draw_matrix(outputs, 2, 1), tern::per_group(16)))),
+             contains("not one for every 16 inputs"));
+  changed_file damaged_weights(good);
+  damaged_weights.writable("w.outlier_weights")[200] ^= std::byte{1};
+  CHECK_THAT(damaged_weights.refusal(), contains("the contents are damaged"));
+  CHECK(changed_file(good).replace(", \"outlier_weights\": \"w.outlier_weights\"", "").refusal() ==
+        layer + "the description has outlier_columns but no outlier_weights");
 
   // Columns of a layer that cannot have them.
   changed_file ternary(tensors_of(any_linear(tern::bit_linear::from_float(w))));

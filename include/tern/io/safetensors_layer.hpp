@@ -88,6 +88,7 @@ inline std::vector<any_transform> read_transforms(const safetensors_view& file, 
   std::vector<any_transform> transforms;
   const json_value* const list = member(description, "transforms");
   if (list == nullptr || !list->is_array()) fail<format_error>({"the description has no list of transforms"});
+  if (list->size() > most_transforms) fail<format_error>({list->size(), " transforms, of at most ", most_transforms});
   for (const json_value& each : *list) {
     if (const json_value* const rotation = member(each, "hadamard")) {
       const std::uint64_t *const seed = number_member(*rotation, "seed"), *const block =
@@ -121,6 +122,19 @@ inline std::vector<std::size_t> read_columns(const safetensors_view& file, const
   return columns;
 }
 
+/// The weights of the columns, whatever the tensor's bytes are. Shapes come before anything is made by them.
+inline packed_matrix<i8> read_column_weights(const safetensors_view& file, const json_value& description,
+                                             std::size_t outputs, std::size_t columns) {
+  const std::string* const name = string_member(description, "outlier_weights");
+  if (name == nullptr) fail<format_error>({"the description has outlier_columns but no outlier_weights"});
+  const std::span<const std::byte> bytes = tensor_of_layer(file, *name, "U8").bytes;
+  const packed_format format = tern::read_blob_info(bytes).format;
+  if (format.rows != outputs || format.cols != columns || format.planes < 1 || format.planes > 2)
+    fail<format_error>({"the weights of ", columns, " outlier columns are ", format.planes, " planes of ", format.rows,
+                        "x", format.cols, " for ", outputs, " outputs"});
+  return tern::load<packed_matrix<i8>>(bytes);
+}
+
 /// The layer of a blob whose header is checked. What it says of its own size is checked before anything is allocated by it.
 /// @param bytes     aligned to 64
 /// @param bias      where the blob has none
@@ -137,10 +151,8 @@ any_linear layer_of_codec(const safetensors_view& file, const json_value& descri
           llm_int8_linear(int8_matrix(parts.weights), std::move(bias), {.threshold = info.outlier_threshold}),
           std::move(transforms));
     if (std::vector<std::size_t> columns = read_columns(file, description); !columns.empty()) {
-      const std::string* const name = string_member(description, "outlier_weights");
-      if (name == nullptr) fail<format_error>({"outlier columns without weights"});
-      return any_linear(llm_int8_static_linear(int8_matrix(parts.weights), std::move(columns),
-                                               tern::load<packed_matrix<i8>>(tensor_of_layer(file, *name, "U8").bytes),
+      auto of_columns = read_column_weights(file, description, parts.weights.rows(), columns.size());
+      return any_linear(llm_int8_static_linear(int8_matrix(parts.weights), std::move(columns), std::move(of_columns),
                                                std::move(bias)),
                         std::move(transforms));
     }

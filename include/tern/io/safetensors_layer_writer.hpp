@@ -14,7 +14,8 @@
 /// |                         |             | a multiple of 64 bytes, which the writer puts at a multiple of 64         |
 /// | NAME.input_scale        | F32 [K]     | the scales of an input_scaling; of a second one NAME.input_scale.1, ...   |
 /// | NAME.outlier_columns    | I64 [count] | the columns of a static LLM.int8() layer, ascending; only where it has any|
-/// | NAME.outlier_weights    | U8 [bytes]  | with them: the blob of their weights, codec i8, [outputs x count]         |
+/// | NAME.outlier_weights    | U8 [bytes]  | with them: a blob of the weights that they are multiplied by, codec "i8", |
+/// |                         |             | [N x count], one or two planes                                            |
 ///
 /// The metadata have a key "tern:NAME", whose value is a JSON object of these members, all of them unless it says "only", and no
 /// others. But for the transforms and the names of tensors all of it follows from the blob: it is there for people and for other
@@ -35,7 +36,7 @@
 /// | "bias"            | whether the blob has it; else it is a tensor of its own, or there is none                    |
 /// | "bits_per_weight" | any_linear::bits_per_weight(), to four decimals                                              |
 /// | "transforms"      | of the inputs, in the order in which they are applied: {"hadamard": {"seed": 1, "block": 128}}, |
-/// |                   | for the rotation of hadamard.hpp, or {"input_scale": "NAME.input_scale"}, the tensor         |
+/// |                   | for the rotation of hadamard.hpp, or {"input_scale": "NAME.input_scale"}, the tensor; 16 at most |
 /// | "outlier_columns" | only of a static LLM.int8() layer: "NAME.outlier_columns", the tensor                        |
 /// | "outlier_weights" | with it: "NAME.outlier_weights", the tensor                                                  |
 /// | "outliers_from"   | only of an LLM.int8() layer: its threshold, or "inf"                                         |
@@ -50,6 +51,9 @@ namespace tern::inline v0_1::detail::inline TERN_TU {
 
 /// Before the name of a layer in the keys of the metadata.
 inline constexpr std::string_view layer_key = "tern:";
+
+/// Each takes memory by the number of inputs: more of them would let a small file ask for any amount.
+inline constexpr std::size_t most_transforms = 16;
 
 inline std::string json_list(const auto& numbers) {
   std::string out = "[";
@@ -148,9 +152,14 @@ class layer_tensors {
 
   /// @param name  the tensor whose place the layer takes
   /// @return bytes of all its tensors
-  /// Cost: a copy of the packed weights.
+  /// Cost:   a copy of the packed weights.
+  /// Errors: range_error for an llm_int8_linear with weights of 16 bits for outliers, or more than 16 transforms;
+  ///         shape_error for a layer that holds none.
   template <class Tu = tu_tag>
   std::size_t add(const std::string& name, const any_linear& layer) {
+    if (layer.transforms().size() > detail::most_transforms)
+      detail::fail<range_error>({"layer_tensors: layer ", detail::shown(name).c_str(), " has ",
+                                 layer.transforms().size(), " transforms, of at most ", detail::most_transforms});
     const std::size_t first = owned_.size();
     owned_.push_back(layer.blob());
     metadata_[std::string(detail::layer_key) + name] =
