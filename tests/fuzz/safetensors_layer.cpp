@@ -3,9 +3,9 @@
 /// one ends in a format_error, or in a layer that computes, and that is described and loaded alike when saved again; aborts
 /// otherwise.
 ///
-///   clang++-16 -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -DTERN_LIBFUZZER -DTERN_PIN_ISA=avx2 -Iinclude
+///   clang++-16 -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -DTERN_LIBFUZZER -DTERN_PIN_ISA=avx2 -Iinclude -Itests
 ///     tests/fuzz/safetensors_layer.cpp
-///   fuzz_safetensors_layer FILE...            without libFuzzer: those inputs, and then 20,000 damaged ones
+///   fuzz_safetensors_layer FILE...            without libFuzzer: those inputs, and then 20,000 damaged ones; see reader.hpp
 ///   fuzz_safetensors_layer --corpus FOLDER    writes the corpus
 ///
 /// An input is: a byte that chooses one of the layers below; a byte with the number of changes to its blob, each of two bytes
@@ -14,19 +14,13 @@
 /// and 4 bytes for each; a byte with the number of columns and 8 bytes for each; and the description.
 #include <tern/io/safetensors_layer.hpp>
 
-#include <cstdio>
-#include <cstdlib>
-#include <random>
+#include "fuzz/reader.hpp"
 
 namespace {
 
 constexpr std::size_t inputs = 40;
 
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "safetensors_layer: %s\n", what);
-  std::abort();
-}
+using tern_test::require;
 
 /// A layer of each codec, and of the kinds of LLM.int8(), with what it is saved as.
 struct seed_layer {
@@ -171,7 +165,7 @@ void run(std::span<const std::uint8_t> input) {
 }
 
 #if !defined(TERN_LIBFUZZER)
-using input = std::vector<std::uint8_t>;
+using input = tern_test::fuzz_input;
 
 /// Good inputs: what the corpus is made of.
 std::vector<input> good() {
@@ -191,29 +185,9 @@ std::vector<input> good() {
   return all;
 }
 
-void run_file(const char* path) {
-  std::FILE* const file = std::fopen(path, "rb");
-  require(file != nullptr, path);
-  input bytes(1 << 20);
-  bytes.resize(std::fread(bytes.data(), 1, bytes.size(), file));
-  std::fclose(file);
-  run(bytes);
-}
-
-void write_corpus(const std::string& folder) {
-  std::size_t n = 0;
-  for (const input& bytes : good()) {
-    std::FILE* const file = std::fopen((folder + "/" + std::to_string(n++)).c_str(), "wb");
-    require(file != nullptr, "cannot write the corpus");
-    std::fwrite(bytes.data(), 1, bytes.size(), file);
-    std::fclose(file);
-  }
-}
-
 /// A few bytes of a good input changed, digits and punctuation most of all; some with changes to the blob.
-void run_damaged(std::mt19937& random, const std::vector<input>& from) {
+void damage(std::mt19937& random, input& bytes) {
   static constexpr std::string_view letters = "0123456789{}[]\",:-.tfn";
-  input bytes = from[random() % from.size()];
   for (std::size_t changes = random() % 3; changes-- > 0;) {
     const std::size_t at = random() % bytes.size();
     bytes[at] = random() % 4 == 0 ? static_cast<std::uint8_t>(random())
@@ -226,8 +200,6 @@ void run_damaged(std::mt19937& random, const std::vector<input>& from) {
       bytes.insert(bytes.begin() + 2, std::begin(change), std::end(change));
     }
   }
-  if (random() % 8 == 0) bytes.resize(random() % bytes.size());
-  run(bytes);
 }
 #endif
 
@@ -240,15 +212,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 }
 #else
 int main(int argc, char** argv) {
-  if (argc == 3 && std::string_view(argv[1]) == "--corpus") {
-    write_corpus(argv[2]);
-    return 0;
-  }
-  for (int i = 1; i < argc; ++i) run_file(argv[i]);
   for (const seed_layer& seed : seed_layers()) require(seed.blob.size() != 0, "no layer");
-  std::mt19937 random(1);
-  const auto from = good();
-  for (int i = 0; i < 20000; ++i) run_damaged(random, from);
-  std::printf("%d files and 20000 damaged ones: refused, or loaded and saved alike\n", argc - 1);
+  return tern_test::fuzz_main(argc, argv, good(), damage, run);
 }
 #endif
