@@ -105,9 +105,8 @@ class held_layer final : public erased_layer {
   }
   packed_view<i8> outlier_weights() const override {
     if constexpr (std::same_as<Layer, llm_int8_static_linear>)
-      return layer_.column_weights().view();
-    else
-      return {};
+      if (!layer_.columns().empty()) return layer_.column_weights().view();
+    return {};
   }
   std::size_t packed_bytes() const override {
     if constexpr (std::same_as<Layer, llm_int8_linear>)

@@ -362,7 +362,7 @@ TEST_CASE("safetensors layer: tensors that are missing or wrong", "[io]") {
       tern::save(tern::packed_matrix<tern::i8>(tern::quantize_absmax(draw_matrix(21, 3, 4))));
   narrow.tensor("w.outlier_weights").bytes = other;
   narrow.tensor("w.outlier_weights").shape = {other.size()};
-  CHECK_THAT(narrow.refusal(), contains(layer) && contains("weights 21x3 for 2 columns of 21x96"));
+  CHECK_THAT(narrow.refusal(), contains(layer) && contains("the weights of 2 outlier columns are 1 planes of 21x3"));
   changed_file trits(good);
   const tern::aligned_bytes of_trits = tern::save(tern::bit_linear::from_float(draw_matrix(21, 2, 4)).weights());
   trits.tensor("w.outlier_weights").bytes = of_trits;
@@ -370,7 +370,7 @@ TEST_CASE("safetensors layer: tensors that are missing or wrong", "[io]") {
   CHECK_THAT(trits.refusal(), contains(layer) && contains("holds codec i2, not i8"));
   changed_file weightless(good);
   weightless.replace(", \"outlier_weights\": \"w.outlier_weights\"", "");
-  CHECK(weightless.refusal() == layer + "outlier columns without weights");
+  CHECK(weightless.refusal() == layer + "the description has outlier_columns but no outlier_weights");
   changed_file worn(good);
   worn.writable("w.outlier_weights")[200] ^= std::byte{1};
   CHECK_THAT(worn.refusal(), contains(layer) && contains("the contents are damaged"));
