@@ -192,9 +192,10 @@ TEST_CASE("safetensors layer: the description, letter by letter", "[io]") {
 TEST_CASE("safetensors layer: in place and elsewhere", "[io]") {
   const auto layer = tern::bit_linear::from_float(draw_matrix(outputs, inputs, 1));
   tern::layer_tensors out;
-  const std::vector<std::byte> odd(3), even(4);
+  const std::vector<std::byte> odd(3), even(4), half_line(32);
   out.add({"odd", "U8", {3}, odd});
   out.add({"even", "F32", {1}, even});
+  out.add({"half", "F64", {4}, half_line});  // 32 bytes: what came behind would not lie at 64
   out.add("w", any_linear(layer));
   tern::layer_tensors moved = std::move(out);
   const tern::aligned_bytes bytes = tern::save_safetensors(moved.tensors(), moved.metadata());
