@@ -75,6 +75,17 @@ auto for_tensor(const std::string& name, F&& f) {
   }
 }
 
+/// Refuses, before hours of work, what would stop in their midst.
+void check_calibrated(const std::vector<entry>& entries, const tern::safetensors_view& calibrations) {
+  for (const entry& e : entries) {
+    if (!e.is_quantised() || calibrations.find(e.tensor->name) != nullptr) continue;
+    for_tensor(e.tensor->name, [&] {
+      if (e.choices.empty()) check_method(e.how, nullptr);
+      for (const method& choice : e.choices) check_method(choice, nullptr);
+    });
+  }
+}
+
 bool is_real(const tern::safetensors_tensor& t) { return t.dtype == "F32" || t.dtype == "F16" || t.dtype == "BF16"; }
 
 /// What the recipe does to each tensor, in the order of the file.
@@ -316,6 +327,7 @@ int run(const options& o) {
   std::vector<entry> entries = plan(file, recipe);
   if (std::ranges::none_of(entries, &entry::is_quantised))
     refuse("no rule of the recipe quantises a tensor of the model");
+  check_calibrated(entries, calibration_file);
   if (recipe.budget) choose(entries, *recipe.budget, calibration_file, ex);
 
   tern::layer_tensors written;

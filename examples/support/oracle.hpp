@@ -25,8 +25,9 @@ struct oracle {
 };
 
 inline std::string bytes_of_hex(const std::string& digits) {
+  if (digits.size() % 2 != 0) throw std::runtime_error(fmt::format("{} hex digits are no bytes", digits.size()));
   std::string bytes;
-  for (std::size_t i = 0; i + 1 < digits.size(); i += 2)
+  for (std::size_t i = 0; i < digits.size(); i += 2)
     bytes += static_cast<char>(std::stoi(digits.substr(i, 2), nullptr, 16));
   return bytes;
 }
@@ -44,6 +45,7 @@ inline oracle read_oracle(const std::string& path) {
       entry.at("ids").get_to(sentence.ids);
       if (entry.contains("embedding")) entry.at("embedding").get_to(sentence.embedding);
     }
+    if (out.sentences.empty()) throw std::runtime_error("no sentences");
     return out;
   } catch (const std::exception& error) {
     throw std::runtime_error(fmt::format("{}: {}", path, error.what()));

@@ -290,11 +290,13 @@ inline tern::packed_matrix<tern::i8> column_weights(const tern::matrix<float>& w
   return tern::packed_matrix<tern::i8>(q);
 }
 
+inline bool needs_calibration(const method& m) {
+  return m.weighted || m.gptq || m.awq || m.refit_outputs != 0 || m.smoothquant || m.outlier_columns;
+}
+
 /// Errors: tern::range_error for what the method asks of a calibration that is not there, or options that do not go together.
 inline void check_method(const method& m, const calibration* c) {
-  const bool needs_hessian = m.weighted || m.gptq || m.awq || m.refit_outputs != 0;
-  if (c == nullptr && (needs_hessian || m.smoothquant || m.outlier_columns))
-    refuse(short_name(m) + " needs calibration: activations, or their Hessian");
+  if (c == nullptr && needs_calibration(m)) refuse(short_name(m) + " needs calibration: activations, or their Hessian");
   if (c != nullptr && c->maxima.empty() && (m.smoothquant || m.outlier_columns))
     refuse(short_name(m) + " needs activations; a Hessian does not say how large they get");
   if (m.awq && m.smoothquant) refuse("awq and smoothquant exclude each other");

@@ -69,6 +69,9 @@ class llm_int8_static_linear {
       detail::fail<shape_error>({"llm_int8_static_linear: weights ", column_weights_.rows(), "x",
                                  column_weights_.cols(), " for ", columns_.size(), " columns of ", weights_.rows(), "x",
                                  weights_.cols()});
+    if (column_weights_.planes() > 2)
+      detail::fail<range_error>(
+          {"llm_int8_static_linear: the weights of columns are ", column_weights_.planes(), " planes, of at most 2"});
   }
   /// From float weights [N x K], absmax per channel over all columns, and what that leaves of the given columns.
   /// @param bias  [N] or empty: anything with begin() and end()

@@ -3,7 +3,7 @@
 ///
 ///     tern::layer_tensors out;
 ///     out.add("mlp.weight", layer);                                    // an any_linear: its blob, and what it needs
-///     out.add(file.at("mlp.bias"));                                    // a tensor as it is; its bytes stay where they are
+///     out.add(file.at("mlp.bias"));                                    // a tensor as it is; its bytes stay in place
 ///     tern::save_safetensors_file("model.tern.safetensors", out.tensors(), out.metadata());
 ///
 /// A layer NAME is these tensors. The layout is a promise; another one would have another version.
@@ -13,13 +13,13 @@
 /// | NAME                    | U8 [bytes]  | a blob of tern as it is, see blob_header.hpp: codes, scales, checksums;   |
 /// |                         |             | a multiple of 64 bytes, which the writer puts at a multiple of 64         |
 /// | NAME.input_scale        | F32 [K]     | the scales of an input_scaling; of a second one NAME.input_scale.1, ...   |
-/// | NAME.outlier_columns    | I64 [count] | the columns of a static LLM.int8() layer, ascending; only where it has any|
+/// | NAME.outlier_columns    | I64 [count] | columns of a static LLM.int8() layer, ascending; only where it has any    |
 /// | NAME.outlier_weights    | U8 [bytes]  | with them: a blob of the weights that they are multiplied by, codec "i8", |
 /// |                         |             | [N x count], one or two planes                                            |
 ///
-/// The metadata have a key "tern:NAME", whose value is a JSON object of these members, all of them unless it says "only", and no
-/// others. But for the transforms and the names of tensors all of it follows from the blob: it is there for people and for other
-/// programs, and a reader refuses what contradicts the blob.
+/// The metadata have a key "tern:NAME", whose value is a JSON object of these members, all of them unless it says "only",
+/// and no others. But for the transforms and the names of tensors all of it follows from the blob: it is there for people
+/// and for other programs, and a reader refuses what contradicts the blob.
 ///
 /// | member            | value                                                                                        |
 /// |-------------------|----------------------------------------------------------------------------------------------|
@@ -35,8 +35,8 @@
 /// | "zero_points"     | whether there are some                                                                       |
 /// | "bias"            | whether the blob has it; else it is a tensor of its own, or there is none                    |
 /// | "bits_per_weight" | any_linear::bits_per_weight(), to four decimals                                              |
-/// | "transforms"      | of the inputs, in the order in which they are applied: {"hadamard": {"seed": 1, "block": 128}}, |
-/// |                   | for the rotation of hadamard.hpp, or {"input_scale": "NAME.input_scale"}, the tensor; 16 at most |
+/// | "transforms"      | of the inputs, as they are applied: {"hadamard": {"seed": 1, "block": 128}}, the rotation of |
+/// |                   | hadamard.hpp, or {"input_scale": "NAME.input_scale"}, the tensor; 16 at most                 |
 /// | "outlier_columns" | only of a static LLM.int8() layer: "NAME.outlier_columns", the tensor                        |
 /// | "outlier_weights" | with it: "NAME.outlier_weights", the tensor                                                  |
 /// | "outliers_from"   | only of an LLM.int8() layer: its threshold, or "inf"                                         |
