@@ -98,18 +98,22 @@ std::unique_ptr<calibration> calibrate(const tern::safetensors_view& file, const
   const tern::safetensors_tensor* const t = file.find(weight.name);
   if (t == nullptr) return nullptr;
   auto out = std::make_unique<calibration>();
+  const auto check_inputs = [&](std::size_t inputs) {
+    if (inputs != weight.shape[1])
+      refuse(fmt::format("the calibration is of {} inputs, the weights have {}", inputs, weight.shape[1]));
+  };
   if (t->dtype == "U8") {
     out->hessian = tern::load_hessian(t->bytes);
+    check_inputs(out->hessian.inputs());
   } else {
     const tern::matrix<float> x = t->to_float();
+    check_inputs(x.cols());  // before a Hessian, inputs by inputs, is made
     out->hessian = tern::hessian(x.cols());
     out->hessian.observe(x, ex);
     tern::input_maxima maxima(x.cols());
     maxima.observe(x);
     out->maxima.assign(maxima.maxima().begin(), maxima.maxima().end());
   }
-  if (out->hessian.inputs() != weight.shape[1])
-    refuse(fmt::format("the calibration is of {} inputs, the weights have {}", out->hessian.inputs(), weight.shape[1]));
   return out;
 }
 
@@ -140,7 +144,7 @@ void choose(std::vector<entry>& entries, double budget, const tern::safetensors_
   std::vector<entry*> chosen;
   double available = 0, all = 0, done = 0;
   for (const entry& e : entries)
-    if (!e.choices.empty()) all += static_cast<double>(e.count() * e.choices.size());
+    if (e.is_quantised()) all += static_cast<double>(e.count() * std::max<std::size_t>(1, e.choices.size()));
   progress_bar bar("Measuring");
   for (entry& e : entries) {
     const auto weights = static_cast<double>(e.count());
@@ -151,7 +155,7 @@ void choose(std::vector<entry>& entries, double budget, const tern::safetensors_
       const quantized_layer q = quantise(e, choice, calibrations, ex,
                                          [&](double part) { bar(static_cast<float>((done + part * weights) / all)); });
       points.push_back({{8.0 * static_cast<double>(q.bytes), relative_error(q)}, choice});
-      if (!e.choices.empty()) done += weights;
+      done += weights;
     }
     // Bits ascend, and of as many bits the best choice stays.
     std::ranges::stable_sort(points, [](const auto& a, const auto& b) {
@@ -262,10 +266,13 @@ bool same_transforms(std::span<const tern::any_transform> a, std::span<const ter
   });
 }
 
-/// Whether a layer of the file is the one in memory: the same bytes, transforms, columns, and bits of outputs.
+/// Whether a layer of the file is the one in memory: the same bytes, transforms, columns and their weights, bits of outputs.
 bool same_layer(const tern::any_linear& a, const tern::any_linear& b) {
-  const tern::aligned_bytes blob = a.blob(), other = b.blob();
-  if (blob.size() != other.size() || std::memcmp(blob.data(), other.data(), blob.size()) != 0) return false;
+  const auto same_bytes = [](std::span<const std::byte> s, std::span<const std::byte> t) {
+    return std::ranges::equal(s, t);
+  };
+  if (!same_bytes(a.blob(), b.blob()) || !same_bytes(a.outlier_weights().storage(), b.outlier_weights().storage()))
+    return false;
   if (!same_transforms(a.transforms(), b.transforms())) return false;
   if (!std::ranges::equal(a.outlier_columns(), b.outlier_columns())) return false;
   const auto x = tern::synthetic_weights(3, a.in_features(), tern::weight_distribution::gauss, 1);

@@ -82,7 +82,25 @@ TEST_CASE("any linear: static outlier columns", "[linear]") {
   check_same(layer, any);
   CHECK(std::vector<std::size_t>(any.outlier_columns().begin(), any.outlier_columns().end()) ==
         std::vector<std::size_t>{0, 7, 95});
-  CHECK(any.storage_bytes() == layer.weights().storage_bytes() + 3 * 8);
+  CHECK(any.storage_bytes() == layer.weights().storage_bytes() + 3 * 8 + layer.column_weights().storage_bytes());
+  // The columns have 16 bits, the others 8.
+  const auto w = draw_matrix(outputs, inputs, 1), w_hat = any.dequantized();
+  const auto plain = tern::dequantize(layer.weights()), of_columns = tern::dequantize(layer.column_weights());
+  for (std::size_t n = 0; n < outputs; ++n) {
+    CHECK(std::fabs(w_hat(n, 7) - w(n, 7)) < 1e-4f);
+    CHECK(w_hat(n, 7) == of_columns(n, 1));
+    CHECK(w_hat(n, 8) == plain(n, 8));
+  }
+}
+
+TEST_CASE("any linear: LLM.int8() with weights of 16 bits", "[linear]") {
+  const auto w = draw_matrix(outputs, inputs, 1);
+  const auto layer = tern::llm_int8_linear::from_float(w, bias_of(outputs), {.threshold = 1, .outlier_bits = 16});
+  const any_linear any(layer);
+  check_same(layer, any);
+  CHECK(any.storage_bytes() == layer.weights().storage_bytes() + layer.remainder().storage_bytes());
+  CHECK_THROWS_AS(any.blob(), tern::range_error);
+  CHECK(any.outlier_weights().cols() == 0);
 }
 
 TEST_CASE("any linear: facts", "[linear]") {
@@ -131,6 +149,13 @@ TEST_CASE("any linear: weights in the basis of the caller", "[linear]") {
   CHECK(same(any_linear(levels_of(r.weights(s.weights(w))), {s, r}).dequantized(), w));
 }
 
+TEST_CASE("any linear: inputs that fill no line of memory", "[linear]") {
+  const auto layer = tern::int8_linear::from_float(draw_matrix(5, 7, 1));
+  const tern::transformed_linear scaled(layer, scaling_of(7));
+  check_same(scaled, any_linear(scaled));
+  CHECK(any_linear(scaled).workspace_bytes(3) == layer.workspace_bytes(3) + 128);  // 3 x 7 floats, in lines of 64
+}
+
 TEST_CASE("any linear: Eigen and 16 bits in", "[linear]") {
   const auto x = draw_matrix(3, inputs, 4);
   const any_linear any(tern::int4_linear::from_float(draw_matrix(outputs, inputs, 1)),
@@ -166,7 +191,7 @@ TEST_CASE("any linear: what is refused", "[linear]") {
   tern::aligned_bytes workspace(any.workspace_bytes(2) + 64);
   const std::span<std::byte> bytes = workspace;
   CHECK_THROWS_WITH(any(x, y, bytes.first(any.workspace_bytes(2) - 64)), contains("need a workspace of"));
-  CHECK_THROWS_AS(any(x, y, bytes.subspan(4)), tern::shape_error);
+  CHECK_THROWS_WITH(any(x, y, bytes.subspan(4)), contains("any_linear: 2 tokens need a workspace of"));
   CHECK_THROWS_AS(any(x, narrow, bytes), tern::shape_error);
   auto bad = x;
   bad(1, 5) = std::nanf("");

@@ -45,7 +45,7 @@ struct method {
   std::size_t refit_outputs = 0;              ///< rounds of refitting the scales in the outputs
   std::optional<double> smoothquant = {};     ///< alpha
   bool awq = false;                           ///< the exponent by search
-  std::optional<float> outlier_columns = {};  ///< LLM.int8(): columns whose activations reach this stay float
+  std::optional<float> outlier_columns = {};  ///< LLM.int8(): columns whose activations reach this are left out of int8
 
   friend bool operator==(const method&, const method&) = default;
 };
@@ -268,6 +268,28 @@ inline double ideal_bits(const tern::quantized_trit_code& q, const method& m) {
   return code + scale * static_cast<double>(q.scales.size()) / count;
 }
 
+/// The weights of outlier columns in 16 bits: what they have in `codes`, and in a second plane what that leaves of W.
+inline tern::packed_matrix<tern::i8> column_weights(const tern::matrix<float>& w, const tern::int8_matrix& codes,
+                                                    const std::vector<std::size_t>& columns) {
+  const tern::packed_view<tern::i8>& view = codes.view();
+  tern::matrix<float> rest(w.rows(), columns.size());
+  const auto level = [&](std::size_t n, std::size_t j) { return view.level(0, n, columns[j]); };
+  for (std::size_t n = 0; n < w.rows(); ++n)
+    for (std::size_t j = 0; j < columns.size(); ++j)
+      rest(n, j) = std::fma(-view.scale(0, n, 0), static_cast<float>(level(n, j)), w(n, columns[j]));
+  const tern::quantized_matrix of_rest = tern::quantize_absmax(rest);
+  tern::quantized_matrix q(2, w.rows(), columns.size(), tern::per_channel);
+  for (std::size_t n = 0; n < w.rows(); ++n) {
+    q.scales[q.scale_index(0, n, 0)] = view.scale(0, n, 0);
+    q.scales[q.scale_index(1, n, 0)] = of_rest.scale(0, n, 0);
+    for (std::size_t j = 0; j < columns.size(); ++j) {
+      q.code_row(0, n)[j] = level(n, j);
+      q.code_row(1, n)[j] = of_rest.code_row(0, n)[j];
+    }
+  }
+  return tern::packed_matrix<tern::i8>(q);
+}
+
 /// Errors: tern::range_error for what the method asks of a calibration that is not there, or options that do not go together.
 inline void check_method(const method& m, const calibration* c) {
   const bool needs_hessian = m.weighted || m.gptq || m.awq || m.refit_outputs != 0;
@@ -326,18 +348,23 @@ quantized_layer quantize(
 
   const tern::quantized_trit_code q = quantize_codes(transformed, m, hessian ? &*hessian : nullptr, ex, progress);
   quantized_layer out;
-  if (m.outlier_columns)
+  if (m.outlier_columns) {
+    const tern::int8_matrix codes(q, {.scales = m.scales});
+    std::vector<std::size_t> columns = tern::outlier_columns(maxima, *m.outlier_columns);
+    tern::packed_matrix<tern::i8> of_columns = column_weights(transformed, codes, columns);
     out.layer = tern::any_linear(
-        tern::llm_int8_static_linear(tern::int8_matrix(q, {.scales = m.scales}),
-                                     tern::outlier_columns(maxima, *m.outlier_columns), std::move(bias)),
+        tern::llm_int8_static_linear(codes, std::move(columns), std::move(of_columns), std::move(bias)),
         std::move(transforms));
-  else
+  } else {
     out.layer = pack_layer(tern::codecs{}, codec_of(m), q, m, std::move(bias), std::move(transforms));
+  }
   const double count = static_cast<double>(w.rows()) * static_cast<double>(w.cols());
   out.bytes = out.layer.storage_bytes();
   out.bits = out.layer.bits_per_weight();
   // Scales of inputs and outlier columns are stored as they are.
-  double others = 8.0 * 8.0 * static_cast<double>(out.layer.outlier_columns().size());
+  double others = 0;
+  if (const auto outliers = static_cast<double>(out.layer.outlier_columns().size()); outliers != 0)
+    others = 8.0 * (8.0 * outliers + static_cast<double>(out.layer.outlier_weights().storage_bytes()));
   if (m.smoothquant || m.awq) others += 8.0 * 4.0 * static_cast<double>(w.cols());
   out.ideal_bits = ideal_bits(q, m) + others / count;
 

@@ -66,6 +66,7 @@ class erased_layer {
                     executor_reference ex) const = 0;
   virtual std::span<const float> bias() const = 0;
   virtual std::span<const std::size_t> outlier_columns() const = 0;
+  virtual packed_view<i8> outlier_weights() const = 0;
   virtual std::size_t packed_bytes() const = 0;
   virtual matrix<float> dequantized() const = 0;
   virtual aligned_bytes blob() const = 0;
@@ -102,8 +103,26 @@ class held_layer final : public erased_layer {
     else
       return {};
   }
-  std::size_t packed_bytes() const override { return packed().storage_bytes(); }
-  matrix<float> dequantized() const override { return tern::dequantize(packed()); }
+  packed_view<i8> outlier_weights() const override {
+    if constexpr (std::same_as<Layer, llm_int8_static_linear>)
+      if (!layer_.columns().empty()) return layer_.column_weights().view();
+    return {};
+  }
+  std::size_t packed_bytes() const override {
+    if constexpr (std::same_as<Layer, llm_int8_linear>)
+      return packed().storage_bytes() + layer_.remainder().storage_bytes();
+    else
+      return packed().storage_bytes();
+  }
+  matrix<float> dequantized() const override {
+    matrix<float> w = tern::dequantize(packed());
+    const std::span<const std::size_t> columns = outlier_columns();
+    if (columns.empty()) return w;
+    const matrix<float> of_columns = tern::dequantize(outlier_weights());
+    for (std::size_t n = 0; n < w.rows(); ++n)
+      for (std::size_t j = 0; j < columns.size(); ++j) w(n, columns[j]) = of_columns(n, j);
+    return w;
+  }
   aligned_bytes blob() const override {
     if constexpr (std::same_as<Layer, llm_int8_linear>)
       return tern::save(layer_);  // with its threshold
@@ -155,12 +174,16 @@ class any_linear {
   std::span<const any_transform> transforms() const { return transforms_; }
   /// The columns, behind the transforms, that llm_int8_static_linear multiplies in float; else empty.
   std::span<const std::size_t> outlier_columns() const { return held().outlier_columns(); }
+  /// The weights of these columns.
+  packed_view<i8> outlier_weights() const { return held().outlier_weights(); }
 
   /// Bytes that the weights are stored in: codes, scales, zero points, sums and padding, and with them the scales of
-  /// input_scaling, 4 bytes each, and the outlier columns, 8 bytes each. The bias does not count.
+  /// input_scaling, 4 bytes each, and of outlier columns 8 bytes each and their weights. The bias does not count.
   template <class Tu = tu_tag>
   std::size_t storage_bytes() const {
-    std::size_t bytes = held().packed_bytes() + sizeof(std::int64_t) * held().outlier_columns().size();
+    std::size_t bytes = held().packed_bytes();
+    if (!outlier_columns().empty())
+      bytes += sizeof(std::int64_t) * outlier_columns().size() + outlier_weights().storage_bytes();
     for (const any_transform& t : transforms_)
       if (const auto* scaling = std::get_if<input_scaling>(&t)) bytes += scaling->scales().size_bytes();
     return bytes;
@@ -171,8 +194,8 @@ class any_linear {
     const double weights = static_cast<double>(out_features()) * static_cast<double>(in_features());
     return weights == 0 ? 0 : 8.0 * static_cast<double>(storage_bytes()) / weights;
   }
-  /// W_hat with y ~ x W_hat^T, [N x K]: the weights as stored, taken back through the transforms to the inputs as the caller
-  /// knows them. Rounded once a transform more than what the layer computes with: for measuring.
+  /// W_hat with y ~ x W_hat^T, [N x K]: the weights as stored, those of llm_int8_static_linear's columns as they are for these,
+  /// taken back through the transforms to the inputs as the caller knows them. Rounded once a transform more than what the layer computes with: for measuring.
   template <class Tu = tu_tag>
   matrix<float> dequantized() const {
     matrix<float> w = held().dequantized();
@@ -186,7 +209,8 @@ class any_linear {
     return w;
   }
   /// The blob of the layer behind the transforms, its bias included: see io/blob.hpp. Of llm_int8_static_linear it is that of
-  /// an int8_linear.
+  /// an int8_linear, without the outlier weights.
+  /// Errors: range_error for an llm_int8_linear with weights of 16 bits for outliers.
   aligned_bytes blob() const { return held().blob(); }
 
   /// Bytes of workspace that a call with so many tokens needs; aligned to 64.

@@ -3,6 +3,7 @@
 #include "device.hpp"
 
 #include <algorithm>
+#include <limits>
 
 namespace {
 
@@ -217,6 +218,20 @@ TEST_CASE("cuda products of more tiles than run at once", "[cuda]") {
     CHECK(agree(1700, tern::per_group(group), tiles_of_runs, [](auto& a, const auto& how) {
       return multiply_wide<device::wide_shape<tern::i2, 1, 128>, false, false>(a, how);
     }));
+}
+
+// Kernels that shift scales in the place of sums may not where bits would be lost.
+TEST_CASE("cuda products with the tiniest scales", "[cuda]") {
+  tern_test::require_device();
+  std::mt19937 random(11);
+  for (const std::size_t group : {64, 128}) {
+    auto w =
+        draw_weights<tern::i2>(40, 700, 1, tern::per_group(group), tern::scale_type::float32, false, false, {}, random);
+    float* const scales = reinterpret_cast<float*>(const_cast<std::byte*>(w.view().scales(0, 0, 0)));
+    for (std::size_t i = 0; i < 3 * w.view().groups() * 16; ++i)
+      if (random() % 3 == 0) scales[i] = static_cast<float>(random() % 1000) * std::numeric_limits<float>::denorm_min();
+    CHECK(product_agrees<float>(draw_activations(300, 700, false, random), w, {}));
+  }
 }
 
 TEST_CASE("cuda products at the bound of int32", "[cuda]") {

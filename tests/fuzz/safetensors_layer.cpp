@@ -3,33 +3,28 @@
 /// one ends in a format_error, or in a layer that computes, and that is described and loaded alike when saved again; aborts
 /// otherwise.
 ///
-///   clang++-16 -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -DTERN_LIBFUZZER -DTERN_PIN_ISA=avx2 -Iinclude
+///   clang++-16 -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -DTERN_LIBFUZZER -DTERN_PIN_ISA=avx2 -Iinclude -Itests
 ///     tests/fuzz/safetensors_layer.cpp
-///   fuzz_safetensors_layer FILE...            without libFuzzer: those inputs, and then 20,000 damaged ones
+///   fuzz_safetensors_layer FILE...            without libFuzzer: those inputs, and then 20,000 damaged ones; see reader.hpp
 ///   fuzz_safetensors_layer --corpus FOLDER    writes the corpus
 ///
 /// An input is: a byte that chooses one of the layers below; a byte with the number of changes to its blob, each of two bytes
-/// that follow, a place and a value, after which the checksums are made right again; a byte with the number of scales of inputs
+/// that follow, a place and a value, after which the checksums are made right again, every second one to the blob of the
+/// weights of outlier columns, where there is one; a byte with the number of scales of inputs
 /// and 4 bytes for each; a byte with the number of columns and 8 bytes for each; and the description.
 #include <tern/io/safetensors_layer.hpp>
 
-#include <cstdio>
-#include <cstdlib>
-#include <random>
+#include "fuzz/reader.hpp"
 
 namespace {
 
 constexpr std::size_t inputs = 40;
 
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "safetensors_layer: %s\n", what);
-  std::abort();
-}
+using tern_test::require;
 
 /// A layer of each codec, and of the kinds of LLM.int8(), with what it is saved as.
 struct seed_layer {
-  tern::aligned_bytes blob;
+  tern::aligned_bytes blob, outlier_blob;
   std::vector<float> scales;
   std::vector<std::int64_t> columns;
   std::string description;
@@ -68,7 +63,11 @@ const std::vector<seed_layer>& seed_layers() {
     for (const tern::any_linear& layer : layers) {
       tern::layer_tensors saved;
       saved.add("w", layer);
-      seed_layer seed{layer.blob(), {}, {}, saved.metadata().at("tern:w")};
+      seed_layer seed{layer.blob(),
+                      layer.outlier_columns().empty() ? tern::aligned_bytes() : tern::save(layer.outlier_weights()),
+                      {},
+                      {},
+                      saved.metadata().at("tern:w")};
       for (const tern::any_transform& t : layer.transforms())
         if (const auto* scaling = std::get_if<tern::input_scaling>(&t))
           seed.scales.assign(scaling->scales().begin(), scaling->scales().end());
@@ -96,6 +95,9 @@ void use(const tern::any_linear& layer) {
   require(again.metadata() == saved.metadata(), "described otherwise when loaded");
   const tern::aligned_bytes blob = layer.blob(), other = same.blob();
   require(blob.size() == other.size() && std::memcmp(blob.data(), other.data(), blob.size()) == 0, "another blob");
+  require(
+      tern::detail::crc32(layer.outlier_weights().storage()) == tern::detail::crc32(same.outlier_weights().storage()),
+      "other outlier weights");
 }
 
 /// Reads an input from its beginning; zeros behind its end.
@@ -124,19 +126,25 @@ class reader {
   std::span<const std::uint8_t> bytes_;
 };
 
+void fix_checksums(std::span<std::byte> blob) {
+  const std::uint32_t payload = tern::detail::crc32(blob.subspan(192));
+  std::memcpy(blob.data() + 184, &payload, sizeof payload);
+  const std::uint32_t header = tern::detail::crc32(blob.first(188));
+  std::memcpy(blob.data() + 188, &header, sizeof header);
+}
+
 void run(std::span<const std::uint8_t> input) {
   reader in(input);
   const seed_layer& seed = seed_layers()[in.byte() % seed_layers().size()];
-  tern::aligned_bytes blob = seed.blob;
-  const std::span<std::byte> bytes = blob;
-  for (std::size_t changes = in.byte(); changes-- > 0;) {
+  tern::aligned_bytes blob = seed.blob, outlier_blob = seed.outlier_blob;
+  const std::size_t changes = in.byte();
+  for (std::size_t i = 0; i < changes; ++i) {
+    const std::span<std::byte> bytes = i % 2 == 1 && outlier_blob.size() != 0 ? outlier_blob : blob;
     const std::size_t at = in.byte();
-    bytes[at % blob.size()] = std::byte{in.byte()};
+    bytes[at % bytes.size()] = std::byte{in.byte()};
   }
-  const std::uint32_t payload = tern::detail::crc32(bytes.subspan(192));
-  std::memcpy(bytes.data() + 184, &payload, sizeof payload);
-  const std::uint32_t header = tern::detail::crc32(bytes.first(188));
-  std::memcpy(bytes.data() + 188, &header, sizeof header);
+  fix_checksums(blob);
+  if (outlier_blob.size() != 0) fix_checksums(outlier_blob);
   const auto scales = in.list<float>();
   const auto columns = in.list<std::int64_t>();
   const std::string description = in.rest();
@@ -145,17 +153,19 @@ void run(std::span<const std::uint8_t> input) {
   const tern::safetensors_tensor tensors[] = {
       {"w", "U8", {blob.size()}, std::as_const(blob)},
       tern::tensor_of("w.input_scale", std::span(scales)),
-      {"w.outlier_columns", "I64", {columns.size()}, std::as_bytes(std::span(columns))}};
+      {"w.outlier_columns", "I64", {columns.size()}, std::as_bytes(std::span(columns))},
+      {"w.outlier_weights", "U8", {outlier_blob.size()}, std::as_const(outlier_blob)}};
   const tern::aligned_bytes file = tern::save_safetensors(tensors, {{"tern:w", description}});
   try {
     use(tern::load_any_linear(tern::safetensors_view(file), "w"));
+    use(tern::view_any_linear(tern::safetensors_view(file), "w"));
   } catch (const tern::error& e) {
     require(dynamic_cast<const tern::format_error*>(&e) != nullptr, e.what());
   }
 }
 
 #if !defined(TERN_LIBFUZZER)
-using input = std::vector<std::uint8_t>;
+using input = tern_test::fuzz_input;
 
 /// Good inputs: what the corpus is made of.
 std::vector<input> good() {
@@ -175,41 +185,21 @@ std::vector<input> good() {
   return all;
 }
 
-void run_file(const char* path) {
-  std::FILE* const file = std::fopen(path, "rb");
-  require(file != nullptr, path);
-  input bytes(1 << 20);
-  bytes.resize(std::fread(bytes.data(), 1, bytes.size(), file));
-  std::fclose(file);
-  run(bytes);
-}
-
-void write_corpus(const std::string& folder) {
-  std::size_t n = 0;
-  for (const input& bytes : good()) {
-    std::FILE* const file = std::fopen((folder + "/" + std::to_string(n++)).c_str(), "wb");
-    require(file != nullptr, "cannot write the corpus");
-    std::fwrite(bytes.data(), 1, bytes.size(), file);
-    std::fclose(file);
-  }
-}
-
 /// A few bytes of a good input changed, digits and punctuation most of all; some with changes to the blob.
-void run_damaged(std::mt19937& random, const std::vector<input>& from) {
+void damage(std::mt19937& random, input& bytes) {
   static constexpr std::string_view letters = "0123456789{}[]\",:-.tfn";
-  input bytes = from[random() % from.size()];
   for (std::size_t changes = random() % 3; changes-- > 0;) {
     const std::size_t at = random() % bytes.size();
     bytes[at] = random() % 4 == 0 ? static_cast<std::uint8_t>(random())
                                   : static_cast<std::uint8_t>(letters[random() % letters.size()]);
   }
   if (random() % 4 == 0) {
-    bytes[1] = 1;
-    const std::uint8_t change[] = {static_cast<std::uint8_t>(random()), static_cast<std::uint8_t>(random() % 5)};
-    bytes.insert(bytes.begin() + 2, std::begin(change), std::end(change));
+    bytes[1] = static_cast<std::uint8_t>(1 + random() % 2);
+    for (std::size_t i = 0; i < bytes[1]; ++i) {
+      const std::uint8_t change[] = {static_cast<std::uint8_t>(random()), static_cast<std::uint8_t>(random() % 5)};
+      bytes.insert(bytes.begin() + 2, std::begin(change), std::end(change));
+    }
   }
-  if (random() % 8 == 0) bytes.resize(random() % bytes.size());
-  run(bytes);
 }
 #endif
 
@@ -222,15 +212,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 }
 #else
 int main(int argc, char** argv) {
-  if (argc == 3 && std::string_view(argv[1]) == "--corpus") {
-    write_corpus(argv[2]);
-    return 0;
-  }
-  for (int i = 1; i < argc; ++i) run_file(argv[i]);
   for (const seed_layer& seed : seed_layers()) require(seed.blob.size() != 0, "no layer");
-  std::mt19937 random(1);
-  const auto from = good();
-  for (int i = 0; i < 20000; ++i) run_damaged(random, from);
-  std::printf("%d files and 20000 damaged ones: refused, or loaded and saved alike\n", argc - 1);
+  return tern_test::fuzz_main(argc, argv, good(), damage, run);
 }
 #endif

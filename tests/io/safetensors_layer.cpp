@@ -88,11 +88,15 @@ void check_same(const any_linear& layer) {
   const any_linear loaded = tern::load_any_linear(file, "w");
   const tern::aligned_bytes blob = layer.blob(), other = loaded.blob();
   CHECK(tern_test::equal(blob, other));
+  CHECK(tern_test::equal(layer.outlier_weights().storage(), loaded.outlier_weights().storage()));
   CHECK(loaded.storage_bytes() == layer.storage_bytes());
   CHECK(std::equal(layer.outlier_columns().begin(), layer.outlier_columns().end(), loaded.outlier_columns().begin(),
                    loaded.outlier_columns().end()));
   CHECK(tensors_of(loaded)->metadata() == out->metadata());
   const auto x = draw_matrix(3, layer.in_features(), 7);
+  const any_linear viewed = tern::view_any_linear(file, "w");
+  CHECK(same(viewed(x), layer(x)));
+  CHECK(tern_test::equal(viewed.blob(), blob));
   CHECK(same(loaded(x), layer(x)));
   CHECK(same(loaded.dequantized(), layer.dequantized()));
 }
@@ -135,6 +139,10 @@ TEST_CASE("safetensors layer: LLM.int8() and int4 come back", "[io]") {
     check_same(any_linear(tern::llm_int8_linear::from_float(w, bias_of(outputs), {.threshold = threshold})));
   check_same(any_linear(tern::llm_int8_static_linear::from_float(w, {0, 50, 95}, bias_of(outputs))));
   check_same(any_linear(tern::llm_int8_static_linear::from_float(w, {}), {scaling_of(inputs)}));
+  const tern::int8_matrix packed(tern::quantize_absmax(w, tern::per_tensor), {.scales = tern::scale_type::float16});
+  check_same(any_linear(tern::llm_int8_static_linear(packed, {7, 8}), {tern::hadamard_rotation(inputs)}));
+  const tern::packed_matrix<tern::i8> own(tern::quantize_absmax(draw_matrix(outputs, 2, 8)));
+  check_same(any_linear(tern::llm_int8_static_linear(packed, {7, 8}, own)));
   check_same(any_linear(tern::int4_linear::from_float(w), {tern::hadamard_rotation(inputs)}));
   check_same(any_linear(tern::int8_linear::from_float(tern::matrix<float>(0, inputs)),
                         {tern::hadamard_rotation(inputs), scaling_of(inputs)}));
@@ -160,14 +168,15 @@ TEST_CASE("safetensors layer: the description, letter by letter", "[io]") {
        R"("group": 160, "scales": "F16", "zero_points": false, "bias": false, "bits_per_weight": 5.9000, )"
        R"("transforms": [{"input_scale": "a.weight.input_scale"}, {"hadamard": {"seed": 7, "block": 64}}]})"},
       {"tern:b", R"({"version": 1, "codec": "i8", "shape": [16, 16], "planes": 1, "granularity": "channel", )" + end +
-                     R"(12.5000, "transforms": [], "outlier_columns": "b.outlier_columns"})"},
+                     R"(20.5000, "transforms": [], "outlier_columns": "b.outlier_columns", )"
+                     R"("outlier_weights": "b.outlier_weights"})"},
       {"tern:c", R"({"version": 1, "codec": "i8", "shape": [16, 16], "planes": 1, "granularity": "channel", )" + end +
                      R"(12.0000, "transforms": [], "outliers_from": 6})"}};
   CHECK(out.metadata() == want);
   std::vector<std::string> names;
   for (const auto& t : out.tensors()) names.push_back(t.name + " " + t.dtype + " " + std::to_string(t.shape.at(0)));
   CHECK(names == std::vector<std::string>{"a.weight U8 6464", "a.weight.input_scale F32 320", "b U8 576",
-                                          "b.outlier_columns I64 2", "c U8 576"});
+                                          "b.outlier_columns I64 2", "b.outlier_weights U8 448", "c U8 576"});
   const tern::aligned_bytes bytes = tern::save_safetensors(out.tensors(), out.metadata());
   const tern::safetensors_view file(bytes);
   CHECK(tern::quantized_names(file) == std::vector<std::string>{"a.weight", "b", "c"});
@@ -183,9 +192,10 @@ TEST_CASE("safetensors layer: the description, letter by letter", "[io]") {
 TEST_CASE("safetensors layer: in place and elsewhere", "[io]") {
   const auto layer = tern::bit_linear::from_float(draw_matrix(outputs, inputs, 1));
   tern::layer_tensors out;
-  const std::vector<std::byte> odd(3), even(4);
+  const std::vector<std::byte> odd(3), even(4), half_line(32);
   out.add({"odd", "U8", {3}, odd});
   out.add({"even", "F32", {1}, even});
+  out.add({"half", "F64", {4}, half_line});  // 32 bytes: what came behind would not lie at 64
   out.add("w", any_linear(layer));
   tern::layer_tensors moved = std::move(out);
   const tern::aligned_bytes bytes = tern::save_safetensors(moved.tensors(), moved.metadata());
@@ -195,12 +205,26 @@ TEST_CASE("safetensors layer: in place and elsewhere", "[io]") {
   CHECK(tern_test::equal(weights.storage(), layer.weights().storage()));
   CHECK(weights.storage().data() == file.at("w").bytes.data() + 192);
 
-  // A file at an odd address is loaded all the same.
+  // A file at an odd address is loaded all the same, and cannot be viewed.
   const auto x = draw_matrix(2, inputs, 3);
   std::vector<std::byte> shifted(bytes.size() + 1);
   std::memcpy(shifted.data() + 1, bytes.data(), bytes.size());
-  CHECK(same(tern::load_any_linear(tern::safetensors_view(std::span<const std::byte>(shifted).subspan(1)), "w")(x),
-             layer(x)));
+  const tern::safetensors_view odd_file(std::span<const std::byte>(shifted).subspan(1));
+  CHECK(same(tern::load_any_linear(odd_file, "w")(x), layer(x)));
+  CHECK_THROWS_AS(tern::view_any_linear(odd_file, "w"), format_error);
+
+  // What is viewed shows what the bytes become; what is loaded has its own, and its checksum tells.
+  tern::aligned_bytes changing = bytes;
+  const tern::safetensors_view live(changing);
+  const any_linear loaded = tern::load_any_linear(live, "w"), viewed = tern::view_any_linear(live, "w");
+  CHECK(same(loaded(x), layer(x)));
+  CHECK(same(viewed(x), layer(x)));
+  const std::ptrdiff_t at = live.at("w").bytes.data() - std::as_const(changing).data() + 192;
+  changing.data()[at] ^= std::byte{0xff};
+  CHECK(same(loaded(x), layer(x)));
+  CHECK(!same(viewed(x), layer(x)));
+  CHECK(!same(tern::view_any_linear(live, "w")(x), layer(x)));
+  CHECK_THROWS_WITH(tern::load_any_linear(live, "w"), contains("the contents are damaged"));
 }
 
 TEST_CASE("safetensors layer: a bias of its own", "[io]") {
@@ -265,6 +289,16 @@ TEST_CASE("safetensors layer: descriptions that contradict the tensors", "[io]")
   CHECK(says("\"w.input_scale\"", "\"v\"") == layer + "the tensor \"v\" is missing");
   CHECK(says("\"w.input_scale\"", "\"w\"") == layer + "tensor \"w\", U8 [2112], should be F32 of one dimension");
 
+  // No more than 16 of them, which the writer keeps to.
+  const auto repeated = [&](std::size_t times) {
+    return any_linear(tern::int8_linear::from_float(w),
+                      std::vector<tern::any_transform>(times, tern::hadamard_rotation(inputs)));
+  };
+  check_same(repeated(16));
+  CHECK_THROWS_WITH(tensors_of(repeated(17)), contains("layer \"w\" has 17 transforms, of at most 16"));
+  CHECK(changed_file(tensors_of(repeated(16))).replace("}}]", "}}, {}]").refusal() ==
+        layer + "17 transforms, of at most 16");
+
   for (const char* text : {"", "1", "[]", "null", "{}", "{", "\"w\"", "{\"version\": 1}"}) {
     changed_file file(good);
     file.description = text;
@@ -323,15 +357,62 @@ TEST_CASE("safetensors layer: tensors that are missing or wrong", "[io]") {
     return file.refusal();
   };
   CHECK(columns(3, 5) == "none");  // nothing contradicts it
+  // Weights of the columns.
+  changed_file narrow(good);
+  const tern::aligned_bytes other =
+      tern::save(tern::packed_matrix<tern::i8>(tern::quantize_absmax(draw_matrix(21, 3, 4))));
+  narrow.tensor("w.outlier_weights").bytes = other;
+  narrow.tensor("w.outlier_weights").shape = {other.size()};
+  CHECK_THAT(narrow.refusal(), contains(layer) && contains("the weights of 2 outlier columns are 1 planes of 21x3"));
+  changed_file trits(good);
+  const tern::aligned_bytes of_trits = tern::save(tern::bit_linear::from_float(draw_matrix(21, 2, 4)).weights());
+  trits.tensor("w.outlier_weights").bytes = of_trits;
+  trits.tensor("w.outlier_weights").shape = {of_trits.size()};
+  CHECK_THAT(trits.refusal(), contains(layer) && contains("holds codec i2, not i8"));
+  changed_file weightless(good);
+  weightless.replace(", \"outlier_weights\": \"w.outlier_weights\"", "");
+  CHECK(weightless.refusal() == layer + "the description has outlier_columns but no outlier_weights");
+  changed_file worn(good);
+  worn.writable("w.outlier_weights")[200] ^= std::byte{1};
+  CHECK_THAT(worn.refusal(), contains(layer) && contains("the contents are damaged"));
+
   CHECK_THAT(columns(4, 3), contains("does not ascend"));
   CHECK_THAT(columns(4, 4), contains("does not ascend"));
   CHECK_THAT(columns(4, 96), contains("is not one of 96"));
   CHECK_THAT(columns(-1, 3), contains("is not one of 96"));
   changed_file none(good);
-  none.replace(", \"outlier_columns\": \"w.outlier_columns\"", "");
+  none.replace(", \"outlier_columns\": \"w.outlier_columns\", \"outlier_weights\": \"w.outlier_weights\"", "");
   CHECK_THAT(none.refusal(), contains("\"bits_per_weight\" is not what the tensors say"));
   CHECK_THAT(changed_file(good).replace("\"w.outlier_columns\"", "\"w.input_scale\"").refusal(),
              contains("should be I64 of one dimension"));
+
+  // Weights of the columns.
+  const auto with_weights = [&](const auto& weights) {
+    changed_file file(good);
+    file.owned.push_back(tern::save(weights));
+    safetensors_tensor& t = file.tensor("w.outlier_weights");
+    t.bytes = std::as_const(file.owned.back());
+    t.shape = {t.bytes.size()};
+    return file.refusal();
+  };
+  const auto packed = [&](std::size_t planes, std::size_t rows, std::size_t cols) {
+    return tern::packed_matrix<tern::i8>(tern::quantized_matrix(planes, rows, cols, tern::per_channel));
+  };
+  const std::string weights = layer + "the weights of 2 outlier columns are ";
+  CHECK(with_weights(packed(1, outputs, 2)) ==
+        layer + "the description's \"bits_per_weight\" is not what the tensors say");
+  CHECK(with_weights(packed(3, outputs, 2)) == weights + "3 planes of 21x2 for 21 outputs");
+  CHECK(with_weights(packed(2, 20, 2)) == weights + "2 planes of 20x2 for 21 outputs");
+  CHECK(with_weights(packed(2, outputs, 3)) == weights + "2 planes of 21x3 for 21 outputs");
+  CHECK_THAT(with_weights(tern::packed_matrix<tern::i2>(tern::quantized_matrix(1, outputs, 2, tern::per_channel))),
+             contains("holds codec i2, not i8"));
+  CHECK_THAT(with_weights(tern::int8_matrix(tern::quantize_absmax(draw_matrix(outputs, 2, 1), tern::per_group(16)))),
+             contains("not one for every 16 inputs"));
+  changed_file damaged_weights(good);
+  damaged_weights.writable("w.outlier_weights")[200] ^= std::byte{1};
+  CHECK_THAT(damaged_weights.refusal(), contains("the contents are damaged"));
+  CHECK(changed_file(good).replace(", \"outlier_weights\": \"w.outlier_weights\"", "").refusal() ==
+        layer + "the description has outlier_columns but no outlier_weights");
 
   // Columns of a layer that cannot have them.
   changed_file ternary(tensors_of(any_linear(tern::bit_linear::from_float(w))));

@@ -321,7 +321,7 @@ struct wide_times {
 };
 template <>
 struct wide_times<n4> {
-  static constexpr double tall = 1.1, half = 0.6, broad = 0.79;
+  static constexpr double tall = 0.88, half = 0.5, broad = 0.69;
 };
 template <>
 struct wide_times<n6> {

@@ -3,7 +3,8 @@
 ///
 ///     const tern::safetensors_file file("model.tern.safetensors");
 ///     for (const std::string& name : tern::quantized_names(file)) ...
-///     const tern::any_linear layer = tern::load_any_linear(file, "mlp.weight", bias);
+///     const tern::any_linear layer = tern::load_any_linear(file, "mlp.weight", bias);          // checked, copied
+///     const tern::any_linear same = tern::view_any_linear(file, "mlp.weight", bias);           // in the mapped file
 ///
 /// Where the kind of a layer is known and it has no transforms, its tensor is a blob like any other:
 ///
@@ -29,7 +30,7 @@ inline std::string layer_prefix(std::string_view name) { return "safetensors: la
 
 /// f(), with any error of the library as a format_error that names the layer.
 template <class F>
-auto in_layer(std::string_view name, F&& f) {
+auto in_layer([[maybe_unused]] std::string_view name, F&& f) {
 #if defined(__cpp_exceptions)
   try {
     return f();
@@ -87,6 +88,7 @@ inline std::vector<any_transform> read_transforms(const safetensors_view& file, 
   std::vector<any_transform> transforms;
   const json_value* const list = member(description, "transforms");
   if (list == nullptr || !list->is_array()) fail<format_error>({"the description has no list of transforms"});
+  if (list->size() > most_transforms) fail<format_error>({list->size(), " transforms, of at most ", most_transforms});
   for (const json_value& each : *list) {
     if (const json_value* const rotation = member(each, "hadamard")) {
       const std::uint64_t *const seed = number_member(*rotation, "seed"), *const block =
@@ -120,12 +122,26 @@ inline std::vector<std::size_t> read_columns(const safetensors_view& file, const
   return columns;
 }
 
-/// The layer of a blob whose checksums are right. What it says of its own size is checked before anything is allocated by it.
-/// @param bytes  aligned to 64
-/// @param bias   where the blob has none
+/// The weights of the columns, whatever the tensor's bytes are. Shapes come before anything is made by them.
+inline packed_matrix<i8> read_column_weights(const safetensors_view& file, const json_value& description,
+                                             std::size_t outputs, std::size_t columns) {
+  const std::string* const name = string_member(description, "outlier_weights");
+  if (name == nullptr) fail<format_error>({"the description has outlier_columns but no outlier_weights"});
+  const std::span<const std::byte> bytes = tensor_of_layer(file, *name, "U8").bytes;
+  const packed_format format = tern::read_blob_info(bytes).format;
+  if (format.rows != outputs || format.cols != columns || format.planes < 1 || format.planes > 2)
+    fail<format_error>({"the weights of ", columns, " outlier columns are ", format.planes, " planes of ", format.rows,
+                        "x", format.cols, " for ", outputs, " outputs"});
+  return tern::load<packed_matrix<i8>>(bytes);
+}
+
+/// The layer of a blob whose header is checked. What it says of its own size is checked before anything is allocated by it.
+/// @param bytes     aligned to 64
+/// @param bias      where the blob has none
+/// @param in_place  whether weights stay where they are, if such a layer can
 template <codec Codec>
 any_linear layer_of_codec(const safetensors_view& file, const json_value& description, std::span<const std::byte> bytes,
-                          const blob_info& info, std::vector<float> bias) {
+                          const blob_info& info, std::vector<float> bias, bool in_place) {
   const blob_view<Codec> parts = tern::view_blob<Codec>(bytes);
   if (!parts.bias.empty()) bias.assign(parts.bias.begin(), parts.bias.end());
   std::vector<any_transform> transforms = read_transforms(file, description, parts.weights.cols());
@@ -134,10 +150,14 @@ any_linear layer_of_codec(const safetensors_view& file, const json_value& descri
       return any_linear(
           llm_int8_linear(int8_matrix(parts.weights), std::move(bias), {.threshold = info.outlier_threshold}),
           std::move(transforms));
-    if (std::vector<std::size_t> columns = read_columns(file, description); !columns.empty())
-      return any_linear(llm_int8_static_linear(int8_matrix(parts.weights), std::move(columns), std::move(bias)),
+    if (std::vector<std::size_t> columns = read_columns(file, description); !columns.empty()) {
+      auto of_columns = read_column_weights(file, description, parts.weights.rows(), columns.size());
+      return any_linear(llm_int8_static_linear(int8_matrix(parts.weights), std::move(columns), std::move(of_columns),
+                                               std::move(bias)),
                         std::move(transforms));
+    }
   }
+  if (in_place) return any_linear(linear<packed_view<Codec>>(parts.weights, std::move(bias)), std::move(transforms));
   return any_linear(linear<packed_matrix<Codec>>(packed_matrix<Codec>(parts.weights), std::move(bias)),
                     std::move(transforms));
 }
@@ -163,13 +183,13 @@ inline void check_description(const json_value& says, const json_value& is) {
 }
 
 inline any_linear read_layer(const safetensors_view& file, const std::string& name, std::string_view text,
-                             std::vector<float> bias) {
+                             std::span<const float> bias, bool in_place) {
   const json_value description = parse_description(text);
   if (const std::uint64_t* const version = number_member(description, "version"); version == nullptr || *version != 1)
     fail<format_error>({"the description is not of version 1, which this program reads"});
   std::span<const std::byte> bytes = tensor_of_layer(file, name, "U8").bytes;
   aligned_bytes aligned;
-  if (!is_aligned(bytes)) {
+  if (!in_place && !is_aligned(bytes)) {
     aligned = aligned_bytes(bytes.size());
     if (!bytes.empty()) std::memcpy(aligned.data(), bytes.data(), bytes.size());
     bytes = aligned;
@@ -180,10 +200,24 @@ inline any_linear read_layer(const safetensors_view& file, const std::string& na
   if (format.rows == 0 && (format.cols > max_inputs(false, false) || format.planes > max_inputs(false, false)))
     fail<format_error>({"no outputs in ", format.planes, " planes of ", format.cols, " inputs"});
   if (info.bias_count != 0 && !bias.empty()) fail<format_error>({"a bias is given, and the blob has one"});
-  tern::verify_payload(bytes);
-  const any_linear layer = layer_function(info.codec(), codecs{})(file, description, bytes, info, std::move(bias));
+  if (!in_place) tern::verify_payload(bytes);
+  const any_linear layer = layer_function(info.codec(), codecs{})(
+      file, description, bytes, info, std::vector<float>(bias.begin(), bias.end()), in_place);
   check_description(description, parse_description(layer_description(name, layer, info)));
   return layer;
+}
+
+inline any_linear find_layer(const safetensors_view& file, std::string_view name, std::span<const float> bias,
+                             bool in_place) {
+  const auto text = file.metadata().find(std::string(layer_key) + std::string(name));
+  if (text == file.metadata().end()) fail<range_error>({"safetensors: no quantised layer ", shown(name).c_str()});
+  if (!bias.empty()) {
+    const std::size_t outputs = in_layer(
+        name, [&] { return tern::read_blob_info(tensor_of_layer(file, std::string(name), "U8").bytes).format.rows; });
+    if (bias.size() != outputs)
+      fail<shape_error>({layer_prefix(name).c_str(), bias.size(), " biases for ", outputs, " outputs"});
+  }
+  return in_layer(name, [&] { return read_layer(file, std::string(name), text->second, bias, in_place); });
 }
 
 }  // namespace tern::inline v0_1::detail::inline TERN_TU
@@ -211,19 +245,17 @@ inline std::vector<std::string> quantized_names(const safetensors_view& file) {
 ///            contradicts them; also when the blob has a bias and one is given.
 inline any_linear load_any_linear(const safetensors_view& file, std::string_view name,
                                   std::span<const float> bias = {}) {
-  const auto text = file.metadata().find(std::string(detail::layer_key) + std::string(name));
-  if (text == file.metadata().end())
-    detail::fail<range_error>({"safetensors: no quantised layer ", detail::shown(name).c_str()});
-  if (!bias.empty()) {
-    const std::size_t outputs = detail::in_layer(name, [&] {
-      return tern::read_blob_info(detail::tensor_of_layer(file, std::string(name), "U8").bytes).format.rows;
-    });
-    if (bias.size() != outputs)
-      detail::fail<shape_error>({detail::layer_prefix(name).c_str(), bias.size(), " biases for ", outputs, " outputs"});
-  }
-  return detail::in_layer(name, [&] {
-    return detail::read_layer(file, std::string(name), text->second, std::vector<float>(bias.begin(), bias.end()));
-  });
+  return detail::find_layer(file, name, bias, false);
+}
+
+/// The same with the weights in place, where the file is in memory: it must outlive the layer. Codes and scales are neither
+/// scanned nor copied, so their checksum is not looked at. Layers of LLM.int8() are copied all the same.
+///
+/// Cost:   O(1), and the scales of inputs; nothing of a mapped file is read before it is used.
+/// Errors: as load_any_linear; format_error also when the blob does not lie at a multiple of 64, where tern writes it.
+inline any_linear view_any_linear(const safetensors_view& file, std::string_view name,
+                                  std::span<const float> bias = {}) {
+  return detail::find_layer(file, name, bias, true);
 }
 
 }  // namespace tern::inline v0_1::inline TERN_TU

@@ -14,6 +14,8 @@
 /// |                         |             | a multiple of 64 bytes, which the writer puts at a multiple of 64         |
 /// | NAME.input_scale        | F32 [K]     | the scales of an input_scaling; of a second one NAME.input_scale.1, ...   |
 /// | NAME.outlier_columns    | I64 [count] | the columns of a static LLM.int8() layer, ascending; only where it has any|
+/// | NAME.outlier_weights    | U8 [bytes]  | with them: a blob of the weights that they are multiplied by, codec "i8", |
+/// |                         |             | [N x count], one or two planes                                            |
 ///
 /// The metadata have a key "tern:NAME", whose value is a JSON object of these members, all of them unless it says "only", and no
 /// others. But for the transforms and the names of tensors all of it follows from the blob: it is there for people and for other
@@ -34,8 +36,9 @@
 /// | "bias"            | whether the blob has it; else it is a tensor of its own, or there is none                    |
 /// | "bits_per_weight" | any_linear::bits_per_weight(), to four decimals                                              |
 /// | "transforms"      | of the inputs, in the order in which they are applied: {"hadamard": {"seed": 1, "block": 128}}, |
-/// |                   | for the rotation of hadamard.hpp, or {"input_scale": "NAME.input_scale"}, the tensor         |
+/// |                   | for the rotation of hadamard.hpp, or {"input_scale": "NAME.input_scale"}, the tensor; 16 at most |
 /// | "outlier_columns" | only of a static LLM.int8() layer: "NAME.outlier_columns", the tensor                        |
+/// | "outlier_weights" | with it: "NAME.outlier_weights", the tensor                                                  |
 /// | "outliers_from"   | only of an LLM.int8() layer: its threshold, or "inf"                                         |
 #pragma once
 
@@ -49,10 +52,17 @@ namespace tern::inline v0_1::detail::inline TERN_TU {
 /// Before the name of a layer in the keys of the metadata.
 inline constexpr std::string_view layer_key = "tern:";
 
+/// Each takes memory by the number of inputs: more of them would let a small file ask for any amount.
+inline constexpr std::size_t most_transforms = 16;
+
 inline std::string json_list(const auto& numbers) {
-  std::string out;
-  for (const auto number : numbers) out += (out.empty() ? "[" : ", ") + std::to_string(number);
-  return out.empty() ? "[]" : out + "]";
+  std::string out = "[";
+  for (const auto number : numbers) {
+    if (out.size() > 1) out += ", ";
+    out += std::to_string(number);
+  }
+  out += ']';
+  return out;
 }
 
 /// A number as JSON, the shortest that reads back as the same float; infinity as a string.
@@ -84,9 +94,13 @@ inline std::string codec_members(const blob_info& info) {
 }
 
 inline std::string scale_name(std::string_view layer, std::size_t which) {
-  return std::string(layer) + ".input_scale" + (which == 0 ? "" : "." + std::to_string(which));
+  std::string name(layer);
+  name += ".input_scale";
+  if (which != 0) name += '.', name += std::to_string(which);
+  return name;
 }
 inline std::string columns_name(std::string_view layer) { return std::string(layer) + ".outlier_columns"; }
+inline std::string column_weights_name(std::string_view layer) { return std::string(layer) + ".outlier_weights"; }
 
 /// The value of the layer's key.
 /// @param blob  layer.blob(), or the one that it was loaded from
@@ -116,7 +130,10 @@ inline std::string layer_description(std::string_view name, const any_linear& la
       out += "{\"input_scale\": " + json_string(scale_name(name, scalings++)) + "}";
   }
   out += "]";
-  if (!layer.outlier_columns().empty()) out += ", \"outlier_columns\": " + json_string(columns_name(name));
+  if (!layer.outlier_columns().empty()) {
+    out += ", \"outlier_columns\": " + json_string(columns_name(name));
+    out += ", \"outlier_weights\": " + json_string(column_weights_name(name));
+  }
   if (blob.is_llm_int8) out += ", \"outliers_from\": " + json_number(blob.outlier_threshold);
   return out + "}";
 }
@@ -135,9 +152,14 @@ class layer_tensors {
 
   /// @param name  the tensor whose place the layer takes
   /// @return bytes of all its tensors
-  /// Cost: a copy of the packed weights.
+  /// Cost:   a copy of the packed weights.
+  /// Errors: range_error for an llm_int8_linear with weights of 16 bits for outliers, or more than 16 transforms;
+  ///         shape_error for a layer that holds none.
   template <class Tu = tu_tag>
   std::size_t add(const std::string& name, const any_linear& layer) {
+    if (layer.transforms().size() > detail::most_transforms)
+      detail::fail<range_error>({"layer_tensors: layer ", detail::shown(name).c_str(), " has ",
+                                 layer.transforms().size(), " transforms, of at most ", detail::most_transforms});
     const std::size_t first = owned_.size();
     owned_.push_back(layer.blob());
     metadata_[std::string(detail::layer_key) + name] =
@@ -152,6 +174,8 @@ class layer_tensors {
     if (const std::span<const std::size_t> columns = layer.outlier_columns(); !columns.empty()) {
       own<Tu>(std::span<const std::int64_t>(std::vector<std::int64_t>(columns.begin(), columns.end())));
       append(detail::columns_name(name), "I64", sizeof(std::int64_t));
+      owned_.push_back(tern::save(layer.outlier_weights()));
+      append(detail::column_weights_name(name), "U8", 1);
     }
     std::size_t bytes = 0;
     for (std::size_t i = first; i < owned_.size(); ++i) bytes += owned_[i].size();

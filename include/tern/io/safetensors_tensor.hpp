@@ -98,7 +98,10 @@ inline std::string shown(std::string_view text) {
 template <class Tensor>
 std::string describe(const Tensor& t) {
   std::string out = "tensor " + shown(t.name) + ", " + (dtype_bits(t.dtype) != 0 ? t.dtype : shown(t.dtype)) + " [";
-  for (std::size_t i = 0; i < t.shape.size() && i < 8; ++i) out += (i == 0 ? "" : ", ") + std::to_string(t.shape[i]);
+  for (std::size_t i = 0; i < t.shape.size() && i < 8; ++i) {
+    if (i != 0) out += ", ";
+    out += std::to_string(t.shape[i]);
+  }
   return out + (t.shape.size() > 8 ? ", ...]" : "]");
 }
 

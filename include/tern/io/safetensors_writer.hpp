@@ -83,7 +83,10 @@ inline std::string safetensors_header(std::span<const safetensors_tensor> tensor
   for_each_as_stored(tensors, [&](const safetensors_tensor& t) {
     separate();
     header += json_string(t.name) + ":{\"dtype\":\"" + t.dtype + "\",\"shape\":[";
-    for (std::size_t i = 0; i < t.shape.size(); ++i) header += (i == 0 ? "" : ",") + std::to_string(t.shape[i]);
+    for (std::size_t i = 0; i < t.shape.size(); ++i) {
+      if (i != 0) header += ',';
+      header += std::to_string(t.shape[i]);
+    }
     const std::size_t end = checked_sum(begin, t.bytes.size());
     header += "],\"data_offsets\":[" + std::to_string(begin) + ',' + std::to_string(end) + "]}";
     begin = end;

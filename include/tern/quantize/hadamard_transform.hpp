@@ -16,6 +16,9 @@
 ///     2560, 512               740     2900       1470    730       490
 ///     4096, 4096             1170     5000       2980   1460       900
 ///     14336, 2048            4450    19000       9600   5300      4400
+///
+/// Quantising each row while it is still in cache, rather than all rows when all are rotated, would gain nothing for one
+/// token, and for 64 and 512 tokens 0.9 and 2.5 of the 90 microseconds that a token takes in a layer of 4096 x 4096.
 #pragma once
 
 #include <utility>
