@@ -10,10 +10,10 @@ object=$1 program=$2
 
 symbols=$(mktemp)
 trap 'rm -f "$symbols"' EXIT
-# Mangled names: tern's own functions begin with _ZN4tern or _ZNK4tern, and the tag avx2 is "4avx2". The kernels of later
-# instruction sets may use what they are named after.
+# Mangled names: tern's own functions begin with _ZN4tern or _ZNK4tern; the tag avx2 is "4avx2", and what else is AVX2's stands
+# in a namespace that ends in "_avx2". The kernels of later instruction sets may use what they are named after.
 nm --defined-only "$object" |
-  awk '$2 ~ /[TtWw]/ && $3 ~ /^_ZNK?4tern/ && $3 !~ /avx512|avxvnni|3amx/ { print $3, $3 ~ /4avx2/ ? "avx2" : "plain" }' |
+  awk '$2 ~ /[TtWw]/ && $3 ~ /^_ZNK?4tern/ && $3 !~ /avx512|avxvnni|3amx/ { print $3, $3 ~ /4avx2|_avx2/ ? "avx2" : "plain" }' |
   sort -u >"$symbols"
 
 # objdump prints a line "<address> <symbol>:" and then "address: bytes instruction". In 64-bit code a leading 62 is EVEX,
