@@ -39,7 +39,7 @@ inline std::vector<table_method> table_methods() {
   constexpr tern::granularity row = tern::per_channel, group_160 = tern::per_group(160);
   using fit = tern::decompose_method;
   std::vector<table_method> out;
-  const auto integers = [&](unsigned bits, tern::granularity granularity, const char* variant) {
+  const auto integers = [&](unsigned bits, tern::granularity granularity, const std::string& variant) {
     const method how{.kind = weight_kind::integers, .bits = bits, .granularity = granularity};
     out.push_back({fmt::format("INT{} MSE clip", bits), variant, how, bits != 4 && bits != 8});
   };
@@ -60,9 +60,9 @@ inline std::vector<table_method> table_methods() {
   integers(4, tern::per_group(16), "groups of 16");
   integers(3, row, "rows");
   integers(3, tern::per_group(48), "groups of 48");
-  for (const unsigned bits : {5u, 3u}) {
-    integers(bits, bits == 5 ? tern::per_group(128) : tern::per_group(48),
-             bits == 5 ? "groups of 128, Hadamard + GPTQ" : "groups of 48, Hadamard + GPTQ");
+  integers(3, tern::per_group(32), "groups of 32");
+  for (const auto& [bits, group] : {std::pair(5u, 128u), {4u, 128u}, {3u, 32u}}) {
+    integers(bits, tern::per_group(group), fmt::format("groups of {}, Hadamard + GPTQ", group));
     out.back().how.hadamard = out.back().how.gptq = true;
   }
   for (std::size_t planes = 1; planes <= 3; ++planes) {
