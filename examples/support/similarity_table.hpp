@@ -397,11 +397,10 @@ inline chart chart_of(const std::vector<table_row>& rows) {
   chart chart{.title = "all-MiniLM-L6-v2: what the bits of a weight buy",
               .x_label = "bits stored per weight, scales included",
               .x_ticks = {1.5, 2, 3, 4, 5, 6, 8},
-              .panels = {{.title = "distance of embeddings, -10 log10(1 - mean cosine): 20 is 0.99, 30 is 0.999",
-                          .least = 0,
-                          .most = 10},
-                         {.title = "signal-to-noise ratio of the maps' outputs, dB", .least = 0, .most = 10}},
+              .panels = {{.title = "embeddings: -10 log10(1 - mean cosine)", .least = 0, .most = 10},
+                         {.title = "outputs of the maps: SNR in dB", .least = 0, .most = 10}},
               .series = {{.name = "INT", .colour = "#333333", .shape = marker::square},
+                         {.name = "INT + Hadamard + GPTQ", .colour = "#999999", .shape = marker::square},
                          {.name = "greedy absmean", .colour = "#cc79a7", .joined = true},
                          {.name = "alternating", .colour = "#d55e00", .joined = true},
                          {.name = "plane code, rows", .colour = "#56b4e9", .shape = marker::diamond},
@@ -413,7 +412,8 @@ inline chart chart_of(const std::vector<table_row>& rows) {
   for (const table_row& row : rows)
     for (chart_series& series : chart.series) {
       const bool integer = row.family.starts_with("INT");
-      if (series.name != (integer ? "INT" : row.family)) continue;
+      const bool helped = row.variant.ends_with("GPTQ");
+      if (series.name != (!integer ? row.family : helped ? "INT + Hadamard + GPTQ" : "INT")) continue;
       const std::string label = integer ? row.family.substr(3, 1) : "";
       series.points.push_back({row.bits, {-10 * std::log10(1 - row.mean_cosine), row.output_snr_db}, {label, label}});
     }
