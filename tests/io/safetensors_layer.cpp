@@ -379,7 +379,7 @@ TEST_CASE("safetensors layer: tensors that are missing or wrong", "[io]") {
   CHECK_THAT(columns(4, 3), contains("does not ascend"));
   CHECK_THAT(columns(4, 4), contains("does not ascend"));
   CHECK_THAT(columns(4, 96), contains("is not one of 96"));
-  CHECK_THAT(columns(-1, 3), contains("is not one of 96"));
+  CHECK_THAT(columns(-1, 3), contains("column 18446744073709551615"));
   changed_file none(good);
   none.replace(", \"outlier_columns\": \"w.outlier_columns\", \"outlier_weights\": \"w.outlier_weights\"", "");
   CHECK_THAT(none.refusal(), contains("\"bits_per_weight\" is not what the tensors say"));
@@ -440,6 +440,7 @@ TEST_CASE("safetensors layer: nothing is allocated on the word of a blob without
     tern_test::fix_checksums(bytes);
     return file.refusal();
   };
-  CHECK_THAT(of_columns(std::uint64_t{1} << 60, 1), contains("no outputs in 1 planes of"));
-  CHECK_THAT(of_columns(64, std::uint64_t{1} << 60), contains("no outputs in"));
+  constexpr std::uint64_t many = std::uint64_t{1} << (sizeof(std::size_t) == 8 ? 60 : 28);
+  CHECK_THAT(of_columns(many, 1), contains("no outputs in 1 planes of"));
+  CHECK_THAT(of_columns(64, many), contains("no outputs in"));
 }
