@@ -54,8 +54,8 @@ class llm_int8_static_linear {
     check();
     gather({});
   }
-  /// The same with weights of their own for the columns, as column_weights() of another layer: [N x |O|], of one plane or
-  /// more. Errors: shape_error too when they are of another shape, range_error when they are in groups or have zero points.
+  /// The same with weights of their own for the columns, as column_weights() of another layer: [N x |O|], one or two planes.
+  /// Errors: shape_error too when they are of another shape, range_error when they have more planes, groups or zero points.
   template <class Tu = tu_tag>
   llm_int8_static_linear(int8_matrix weights, std::vector<std::size_t> columns, packed_matrix<i8> column_weights,
                          std::vector<float> bias = {}, Tu = {})
