@@ -298,12 +298,19 @@ matrix<float> dequantize(const basic_quantized_matrix<Code>& q) {
   q.check();
   matrix<float> out(q.rows, q.cols);
   for (std::size_t p = 0; p < q.planes; ++p)
-    for (std::size_t n = 0; n < q.rows; ++n)
-      for (std::size_t k = 0; k < q.cols; ++k) {
-        const std::size_t g = k / q.group_inputs();
-        out(n, k) =
-            detail::fma_rn(static_cast<float>(q.code_row(p, n)[k] - q.zero(p, n, g)), q.scale(p, n, g), out(n, k));
+    for (std::size_t n = 0; n < q.rows; ++n) {
+      const Code* codes = q.code_row(p, n);
+      for (std::size_t g = 0, k = 0; k < q.cols; ++g) {
+        const float scale = q.scale(p, n, g);
+        const Code zero = q.zero(p, n, g);
+        const std::size_t end = detail::lesser(k + q.group_inputs(), q.cols);
+        for (; k < end; ++k) {
+          const auto value = static_cast<float>(codes[k] - zero);
+          // fma(value, scale, +0) is the product, which underflows for no integer value, but never -0.
+          out(n, k) = p == 0 ? value * scale + 0.0f : detail::fma_rn(value, scale, out(n, k));
+        }
       }
+    }
   return out;
 }
 /// The real values that a packed matrix stands for, with its scales as they are stored.

@@ -74,8 +74,8 @@ struct b3 {
     *out = static_cast<std::uint8_t>((256 * v + 242) / 243);
   }
   TERN_INLINE constexpr std::int8_t decode(const std::uint8_t* in, std::size_t p) const {
-    unsigned fraction = *in;
-    for (std::size_t skipped = 0; skipped < p; ++skipped) fraction = 3 * fraction & 255u;
+    constexpr unsigned powers[fold] = {1, 3, 9, 27, 81};
+    const unsigned fraction = powers[p] * *in & 255u;  // the digits before p have overflowed
     return static_cast<std::int8_t>(static_cast<int>(3 * fraction >> 8) - 1);
   }
 };
@@ -178,6 +178,14 @@ class code_of_planes {
   friend bool operator==(const code_of_planes&, const code_of_planes&) = default;
 
  protected:
+  template <std::size_t Fold>
+  TERN_INLINE constexpr void trits_of(const std::int8_t* levels, std::int8_t (&trits)[3][Fold]) const {
+    for (std::size_t f = 0; f < Fold; ++f) {
+      std::int8_t of_level[3] = {};
+      code_.trits_of(levels[f], of_level);
+      for (std::size_t plane = 0; plane < Planes; ++plane) trits[plane][f] = of_level[plane];
+    }
+  }
   TERN_INLINE static constexpr trit_code code_from(std::span<const std::int8_t> c) {
     if (c.size() != state_size) detail::fail<range_error>({"codec: a plane code has 3 integers, not ", c.size()});
     return {{c[0], c[1], c[2]}};
@@ -202,12 +210,16 @@ class n6 : public detail::code_of_planes<3> {
   TERN_INLINE static constexpr n6 from_state(std::span<const std::int8_t> c) { return n6(code_from(c)); }
 
   TERN_INLINE constexpr void encode(const std::int8_t* levels, std::uint8_t* out) const {
-    unsigned nibbles[4] = {}, fields = 0;
+    std::int8_t trits[3][fold] = {};
+    trits_of(levels, trits);
+    encode_trits(trits, out);
+  }
+  /// The same for the trits of the levels, plane by plane.
+  TERN_INLINE static constexpr void encode_trits(const std::int8_t (&trits)[3][fold], std::uint8_t* out) {
+    unsigned nibbles[fold] = {}, fields = 0;
     for (std::size_t p = 0; p < fold; ++p) {
-      std::int8_t trits[3] = {};
-      code().trits_of(levels[p], trits);
-      nibbles[p] = (static_cast<unsigned>(trits[0]) & 3u) + 4 * (static_cast<unsigned>(trits[1]) & 3u);
-      fields |= (static_cast<unsigned>(trits[2]) & 3u) << 2 * p;
+      nibbles[p] = (static_cast<unsigned>(trits[0][p]) & 3u) + 4 * (static_cast<unsigned>(trits[1][p]) & 3u);
+      fields |= (static_cast<unsigned>(trits[2][p]) & 3u) << 2 * p;
     }
     out[0] = static_cast<std::uint8_t>(nibbles[0] | nibbles[1] << 4);
     out[1] = static_cast<std::uint8_t>(nibbles[2] | nibbles[3] << 4);
@@ -246,11 +258,11 @@ class b3_planes : public detail::code_of_planes<Planes> {
 
   TERN_INLINE constexpr void encode(const std::int8_t* levels, std::uint8_t* out) const {
     std::int8_t trits[3][fold] = {};
-    for (std::size_t p = 0; p < fold; ++p) {
-      std::int8_t of_level[3] = {};
-      this->code().trits_of(levels[p], of_level);
-      for (std::size_t plane = 0; plane < Planes; ++plane) trits[plane][p] = of_level[plane];
-    }
+    this->trits_of(levels, trits);
+    encode_trits(trits, out);
+  }
+  /// The same for the trits of the levels, plane by plane.
+  TERN_INLINE static constexpr void encode_trits(const std::int8_t (&trits)[3][fold], std::uint8_t* out) {
     for (std::size_t plane = 0; plane < Planes; ++plane) b3{}.encode(trits[plane], out + plane);
   }
   TERN_INLINE constexpr std::int8_t decode(const std::uint8_t* in, std::size_t p) const {

@@ -16,6 +16,7 @@
 #include <span>
 
 #include <tern/memory.hpp>
+#include <tern/type/encoder.hpp>
 #include <tern/type/quantized_matrix.hpp>
 
 namespace tern::inline v0_1 {
@@ -288,6 +289,7 @@ packed_matrix<Codec>::packed_matrix(const quantized_matrix& q, const pack_option
   // The view's pointers are into storage_, which this constructor may write.
   const auto writable = [](auto* p) { return const_cast<std::remove_const_t<std::remove_pointer_t<decltype(p)>>*>(p); };
 
+  const detail::encoder<Codec> encode(codec);
   for (std::size_t panel = 0; panel < view_.panels(); ++panel) {
     for (std::size_t p = 0; p < q.planes; ++p) {
       std::uint8_t* out = writable(view_.codes(panel, p));
@@ -301,10 +303,10 @@ packed_matrix<Codec>::packed_matrix(const quantized_matrix& q, const pack_option
               const std::size_t k = b * block_inputs<Codec> + quad_inputs * f + i;
               if (row == nullptr || k >= q.cols) continue;
               levels[f] = row[k];
-              if (!codec.holds(row[k])) detail::fail_level(Codec::name(), row[k], p, n, k);
+              if (!encode.holds(row[k])) detail::fail_level(Codec::name(), row[k], p, n, k);
             }
             std::uint8_t bytes[Codec::bytes];
-            codec.encode(levels, bytes);
+            encode(levels, bytes);
             for (std::size_t v = 0; v < Codec::bytes; ++v) out[v * vector_bytes + quad_inputs * r + i] = bytes[v];
           }
         }
@@ -351,10 +353,20 @@ packed_matrix<Codec>::packed_matrix(const quantized_matrix& q, const pack_option
 template <codec Codec, class Tu = tu_tag>
 quantized_matrix unpack(const packed_view<Codec>& w) {
   quantized_matrix q(w.planes(), w.rows(), w.cols(), w.format().granularity);
+  const Codec codec = w.get_codec();  // a copy: the int8 that are written below could be w's
   if (w.has_zeros()) q.zeros.resize(q.scales.size());
   for (std::size_t p = 0; p < q.planes; ++p) {
     for (std::size_t n = 0; n < q.rows; ++n) {
-      for (std::size_t k = 0; k < q.cols; ++k) q.code_row(p, n)[k] = w.level(p, n, k);
+      std::int8_t* row = q.code_row(p, n);
+      const std::uint8_t* quad = w.codes(n / panel_rows, p) + quad_inputs * (n % panel_rows);
+      for (std::size_t begin = 0; begin < q.cols; begin += block_inputs<Codec>, quad += block_bytes<Codec>) {
+        for (std::size_t i = 0; i < quad_inputs; ++i) {
+          std::uint8_t bytes[Codec::bytes];
+          for (std::size_t v = 0; v < Codec::bytes; ++v) bytes[v] = quad[v * vector_bytes + i];
+          for (std::size_t f = 0; f < Codec::fold; ++f)
+            if (const std::size_t k = begin + quad_inputs * f + i; k < q.cols) row[k] = codec.decode(bytes, f);
+        }
+      }
     }
     for (std::size_t n = 0; n < q.scale_rows(); ++n) {
       for (std::size_t g = 0; g < q.groups(); ++g) {
