@@ -99,7 +99,7 @@ TEST_CASE("any linear: LLM.int8() with weights of 16 bits", "[linear]") {
   const any_linear any(layer);
   check_same(layer, any);
   CHECK(any.storage_bytes() == layer.weights().storage_bytes() + layer.remainder().storage_bytes());
-  CHECK_THROWS_AS(any.blob(), tern::range_error);
+  CHECK(tern::load<tern::llm_int8_linear>(any.blob()).remainder().cols() == inputs);
   CHECK(any.outlier_weights().cols() == 0);
 }
 

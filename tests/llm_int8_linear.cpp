@@ -116,8 +116,20 @@ TEST_CASE("llm_int8_linear: weights of 16 bits for outliers", "[llm_int8]") {
   }
   CHECK_THROWS_WITH(tern::llm_int8_linear::from_float(w, bias, {.outlier_bits = 12}),
                     "llm_int8_linear: 8 or 16 bits for outliers, not 12");
-  CHECK_THROWS_AS(tern::llm_int8_linear(tern::int8_matrix(tern::quantize_absmax(w)), bias, {.outlier_bits = 16}),
-                  tern::range_error);
+  // From its parts.
+  const auto x = draw_tokens(3, 133, {0, 64}, 35);
+  CHECK(same(tern::llm_int8_linear(layer.weights(), bias, {.outlier_bits = 16}, layer.remainder())(x), layer(x)));
+  const auto made = [&](unsigned bits, tern::int8_matrix remainder) {
+    return tern::llm_int8_linear(layer.weights(), bias, {.outlier_bits = bits}, std::move(remainder));
+  };
+  CHECK_THROWS_AS(made(16, {}), tern::shape_error);
+  CHECK_THROWS_AS(made(8, layer.remainder()), tern::shape_error);
+  CHECK_THROWS_AS(made(12, layer.remainder()), tern::range_error);
+  CHECK_THROWS_WITH(made(16, tern::int8_matrix(tern::quantize_absmax(draw_matrix(36, 133, 1)))),
+                    "llm_int8_linear: a remainder of 36x133 beside weights of 37x133 with 16 bits for outliers");
+  CHECK_THROWS_AS(made(16, tern::int8_matrix(tern::quantize_absmax(draw_matrix(37, 132, 1)))), tern::shape_error);
+  CHECK_THROWS_AS(made(16, tern::int8_matrix(tern::quantize_absmax(w, tern::per_group(16)))), tern::range_error);
+  CHECK_THROWS_AS(made(16, tern::int8_matrix(tern::quantize_zero_point(w))), tern::range_error);
 }
 
 TEST_CASE("llm_int8_linear: every instruction set and executor, the same bits", "[llm_int8]") {

@@ -210,7 +210,6 @@ class any_linear {
   }
   /// The blob of the layer behind the transforms, its bias included: see io/blob.hpp. Of llm_int8_static_linear it is that of
   /// an int8_linear, without the outlier weights.
-  /// Errors: range_error for an llm_int8_linear with weights of 16 bits for outliers.
   aligned_bytes blob() const { return held().blob(); }
 
   /// Bytes of workspace that a call with so many tokens needs; aligned to 64.

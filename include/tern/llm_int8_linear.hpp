@@ -147,6 +147,11 @@ inline void check_split_weights(const char* what, const packed_view<i8>& weights
   if (format.has_zeros) fail<range_error>({what, ": weights have no zero points"});
 }
 
+/// Errors: range_error.
+inline void check_outlier_bits(unsigned bits) {
+  if (bits != 8 && bits != 16) fail<range_error>({"llm_int8_linear: 8 or 16 bits for outliers, not ", bits});
+}
+
 /// What llm_int8_linear computes, on one instruction set.
 /// @param remainder  of w, or nothing
 template <isa_tag Isa, real_element T, real_element Out, executor Executor>
@@ -210,30 +215,38 @@ class llm_int8_linear {
   TERN_INLINE llm_int8_linear() = default;
   TERN_INLINE_COPIES(llm_int8_linear);
   /// From packed weights, [N x K], and a bias, [N] or empty.
-  /// Errors: shape_error when the bias has another size; range_error on weights in groups or with zero points.
+  /// @param remainder  with outlier_bits = 16 what the weights leave of W, as remainder() of a layer; else nothing
+  /// Errors: shape_error when the bias has another size, or the remainder is there with 8 bits or of another shape with
+  ///         16; range_error for other outlier_bits, and on weights in groups or with zero points.
   TERN_INLINE explicit llm_int8_linear(int8_matrix weights, std::vector<float> bias = {},
-                                       const llm_int8_options& options = {})
-      : weights_(std::move(weights)), bias_(std::move(bias)), threshold_(options.threshold) {
+                                       const llm_int8_options& options = {}, int8_matrix remainder = {})
+      : weights_(std::move(weights)),
+        remainder_(std::move(remainder)),
+        bias_(std::move(bias)),
+        threshold_(options.threshold) {
     detail::check_split_weights("llm_int8_linear", weights_.view(), bias_);
     if (!(threshold_ >= 0)) detail::fail<range_error>({"llm_int8_linear: the threshold ", threshold_, " is not >= 0"});
-    if (options.outlier_bits != 8)
-      detail::fail<range_error>(
-          {"llm_int8_linear: packed weights have 8 bits for outliers, not ", options.outlier_bits});
+    detail::check_outlier_bits(options.outlier_bits);
+    const bool wide = options.outlier_bits == 16;
+    if (remainder_.rows() != (wide ? weights_.rows() : 0) || remainder_.cols() != (wide ? weights_.cols() : 0))
+      detail::fail<shape_error>({"llm_int8_linear: a remainder of ", remainder_.rows(), "x", remainder_.cols(),
+                                 " beside weights of ", weights_.rows(), "x", weights_.cols(), " with ",
+                                 options.outlier_bits, " bits for outliers"});
+    detail::check_split_weights("llm_int8_linear", remainder_.view(), {});
   }
 
   /// From float weights [N x K], absmax per channel.
   /// @param bias  [N] or empty: anything with begin() and end()
   /// @param pack  how the weights are stored: scales of 32 or 16 bits
-  /// Errors: those of quantize_absmax and the constructor; range_error for outlier_bits other than 8 and 16.
+  /// Errors: those of quantize_absmax and the constructor.
   template <class Tu = tu_tag, real_matrix M, class Bias = std::vector<float>>
   static llm_int8_linear from_float(const M& w, const Bias& bias = {}, const llm_int8_options& options = {},
                                     const pack_options& pack = {}) {
-    if (options.outlier_bits != 8 && options.outlier_bits != 16)
-      detail::fail<range_error>({"llm_int8_linear: 8 or 16 bits for outliers, not ", options.outlier_bits});
-    llm_int8_linear layer(int8_matrix(quantize_absmax(w, per_channel), pack),
-                          std::vector<float>(bias.begin(), bias.end()), {.threshold = options.threshold});
-    if (options.outlier_bits == 16) layer.remainder_ = detail::remainder_of(w, layer.weights_.view());
-    return layer;
+    detail::check_outlier_bits(options.outlier_bits);
+    int8_matrix weights(quantize_absmax(w, per_channel), pack), remainder;
+    if (options.outlier_bits == 16) remainder = detail::remainder_of(w, weights.view());
+    return llm_int8_linear(std::move(weights), std::vector<float>(bias.begin(), bias.end()), options,
+                           std::move(remainder));
   }
 
   std::size_t in_features() const { return weights_.cols(); }

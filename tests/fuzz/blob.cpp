@@ -7,7 +7,8 @@
 ///   fuzz_blob --corpus FOLDER    writes the corpus
 ///
 /// The first byte of an input says what to do to the rest, which is a blob: bit 0 makes its sizes fit each other, bit 1
-/// its checksums right, so that what lies behind those checks is reached; bit 2 puts it at an odd address.
+/// its checksums right, a remainder's too, so that what lies behind those checks is reached; bit 2 puts it at an odd
+/// address.
 #include <tern/llm_int8_linear.hpp>
 
 #include <cstring>
@@ -63,14 +64,26 @@ void read(std::span<const std::byte> aligned, std::span<const std::byte> bytes) 
   require(is_matrix == (loaded && layer.bias().empty()), "a matrix and a layer without bias are not the same");
 }
 
+/// The blob at the end of a blob, as the header says; nothing where no header fits.
+std::span<std::byte> remainder_in(std::span<std::byte> blob) {
+  std::uint64_t size;
+  std::memcpy(&size, blob.data() + 152, sizeof size);
+  return size < 192 || size > blob.size() - 192 ? std::span<std::byte>() : blob.last(static_cast<std::size_t>(size));
+}
+
 void fit(std::span<std::byte> blob) {
   std::uint64_t biases;
   std::memcpy(&biases, blob.data() + 136, sizeof biases);
-  const std::uint64_t payload = blob.size() - 192;
+  const std::uint64_t payload = blob.size() - 192 - remainder_in(blob).size();
   const std::uint64_t bias_bytes = biases > payload / 4 ? 0 : (4 * biases + 63) / 64 * 64;
   put(blob, 16, std::uint64_t{blob.size()});
   put(blob, 120, payload - bias_bytes);
-  put(blob, 128, blob.size() - bias_bytes);
+  put(blob, 128, 192 + payload - bias_bytes);
+}
+
+void set_checksums(std::span<std::byte> blob) {
+  put(blob, 184, tern::detail::crc32(blob.subspan(192)));
+  put(blob, 188, tern::detail::crc32(blob.first(188)));
 }
 
 /// A copy that starts `offset` behind a multiple of 64 and ends where its memory ends, so that reading on is found.
@@ -97,8 +110,9 @@ void run_blob(std::uint8_t what, std::span<const std::byte> input) {
   const exact_copy aligned(input, 0);
   if (input.size() >= 192 && (what & fit_sizes) != 0) fit(aligned.bytes());
   if (input.size() >= 192 && (what & right_checksums) != 0) {
-    put(aligned.bytes(), 184, tern::detail::crc32(aligned.bytes().subspan(192)));
-    put(aligned.bytes(), 188, tern::detail::crc32(aligned.bytes().first(188)));
+    if (const std::span<std::byte> remainder = remainder_in(aligned.bytes()); !remainder.empty())
+      set_checksums(remainder);
+    set_checksums(aligned.bytes());
   }
   const exact_copy anywhere(aligned.bytes(), (what & odd_address) != 0 ? 1 : 0);
   bool known = false;
@@ -113,6 +127,11 @@ void run_blob(std::uint8_t what, std::span<const std::byte> input) {
     bool ok = false;
     const auto layer = accepted([&] { return tern::load<tern::llm_int8_linear>(anywhere.bytes()); }, ok);
     require(!ok || equal(tern::save(layer), aligned.bytes()), "saved again, it is another blob");
+    if (ok && layer.out_features() <= 64 && layer.in_features() <= 300) {
+      tern::matrix<float> x(1, layer.in_features());
+      for (std::size_t k = 0; k < x.cols(); ++k) x(0, k) = static_cast<float>(k * k);
+      layer(x);
+    }
     accepted([&] { return tern::load<tern::int8_linear>(anywhere.bytes()); }, ok);
     require(!ok, "loaded as a layer without outliers");
   }
@@ -147,7 +166,9 @@ std::vector<fuzz_input> blobs() {
   };
   [&]<class... Codecs>(tern::type_list<Codecs...>) { (add_codec(Codecs()), ...); }(saved_codecs());
   add(tern::save(tern::bit_linear{}));
-  add(tern::save(tern::llm_int8_linear(tern::int8_matrix(draw_packed<tern::i8>(4, 1, 3, 7).view()), {1, 2, 3})));
+  const tern::int8_matrix w(draw_packed<tern::i8>(4, 1, 3, 7).view()), rest(draw_packed<tern::i8>(5, 1, 3, 7).view());
+  add(tern::save(tern::llm_int8_linear(w, {1, 2, 3})));
+  add(tern::save(tern::llm_int8_linear(w, {1, 2, 3}, {.outlier_bits = 16}, rest)));
   return all;
 }
 

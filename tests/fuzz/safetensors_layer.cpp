@@ -47,6 +47,7 @@ const std::vector<seed_layer>& seed_layers() {
     const tern::input_scaling s(std::vector<float>(inputs, 2.0f));
     tern::matrix<float> w(3, inputs);
     for (std::size_t i = 0; i < 3 * inputs; ++i) w.data()[i] = static_cast<float>(i % 11) - 5.0f;
+    const std::vector<float> bias(3, 1.0f);
     const tern::any_linear layers[] = {
         layer_of<tern::i2>(1, tern::per_tensor, {}),
         layer_of<tern::i2>(2, tern::per_group(16), {r}),
@@ -58,6 +59,7 @@ const std::vector<seed_layer>& seed_layers() {
         tern::any_linear(tern::int8_linear::from_float(w), {s}),
         tern::any_linear(tern::llm_int8_linear::from_float(w)),
         tern::any_linear(tern::llm_int8_static_linear::from_float(w, {1, 7}), {s}),
+        tern::any_linear(tern::llm_int8_linear::from_float(w, bias, {.outlier_bits = 16})),
     };
     std::vector<seed_layer> out;
     for (const tern::any_linear& layer : layers) {

@@ -46,6 +46,17 @@ tern::bit_linear small_layer() {
   return tern::bit_linear(q, {1.0f, -2.0f}, {.sums = true});
 }
 
+/// LLM.int8() with weights of 16 bits for outliers: 2.5 and -1.5, and beside them 31.75 and 0.25.
+tern::llm_int8_linear wide_layer() {
+  tern::quantized_matrix w(1, 1, 2, tern::per_channel), rest(1, 1, 2, tern::per_channel);
+  w.codes = {5, -3};
+  w.scales = {0.5f};
+  rest.codes = {127, 1};
+  rest.scales = {0.25f};
+  return tern::llm_int8_linear(tern::int8_matrix(w), {}, {.threshold = 2.5f, .outlier_bits = 16},
+                               tern::int8_matrix(rest));
+}
+
 /// Bytes of a blob as written in a table of offsets and lines of 16; zeros elsewhere.
 struct line {
   std::size_t offset;
@@ -168,7 +179,6 @@ TEST_CASE("blob: an LLM.int8() layer keeps its threshold and is nothing else", "
   CHECK(tern::view_blob<tern::llm_int8_linear>(blob).bias.size() == 20);
   CHECK_THROWS_WITH(tern::load<tern::int8_linear>(blob), "blob: holds an LLM.int8() layer");
   CHECK_THROWS_AS(tern::load<tern::int8_linear>(blob), format_error);
-  CHECK_THROWS_AS(tern::save(tern::llm_int8_linear::from_float(w, bias, {.outlier_bits = 16})), tern::range_error);
   CHECK_THROWS_WITH(tern::load<tern::llm_int8_linear>(tern::save(tern::int8_linear::from_float(w, bias))),
                     "blob: holds no LLM.int8() layer");
   tern::aligned_bytes damaged = blob;
@@ -192,6 +202,100 @@ TEST_CASE("blob: an LLM.int8() layer keeps its threshold and is nothing else", "
   put(damaged, 144, std::uint32_t{1});
   fix_checksums(damaged);
   CHECK_THROWS_AS(tern::load<tern::llm_int8_linear>(damaged), format_error);
+}
+
+TEST_CASE("blob: an LLM.int8() layer with weights of 16 bits for outliers", "[io]") {
+  const auto scales = GENERATE(scale_type::float32, scale_type::bfloat16);
+  const std::size_t outputs = GENERATE(as<std::size_t>(), 0, 1, 20), inputs = GENERATE(as<std::size_t>(), 0, 1, 70);
+  const bool with_bias = GENERATE(true, false);
+  const auto w = draw_matrix(outputs, inputs, 5);
+  const auto drawn = draw_matrix(1, with_bias ? outputs : 0, 7);
+  const std::vector<float> bias(drawn.data(), drawn.data() + drawn.cols());
+  const auto layer =
+      tern::llm_int8_linear::from_float(w, bias, {.threshold = 1.5f, .outlier_bits = 16}, {.scales = scales});
+  const tern::aligned_bytes blob = tern::save(layer);
+  CHECK(blob.size() == tern::blob_size(layer));
+  const tern::blob_info info = tern::read_blob_info(blob);
+  CHECK(info.remainder_bytes == (inputs == 0 ? 0 : 192 + layer.remainder().storage_bytes()));
+  const auto copy = tern::load<tern::llm_int8_linear>(blob);
+  CHECK(copy.threshold() == 1.5f);
+  const auto x = draw_matrix(6, inputs, 6);
+  CHECK(tern_test::same(copy(x), layer(x)));
+  CHECK(equal(tern::save(copy), blob));
+  // In place, and from any address.
+  const auto [weights, bias_in_place] = tern::view_blob<tern::llm_int8_linear>(blob);
+  CHECK(weights.storage().data() == blob.data() + 192);
+  CHECK(equal(weights.storage(), layer.weights().storage()));
+  CHECK(bias_in_place.size() == bias.size());
+  if (info.remainder_bytes != 0) {
+    CHECK(copy.remainder().format() == layer.remainder().format());
+    CHECK(equal(copy.remainder().storage(), layer.remainder().storage()));
+    const auto rest = std::span<const std::byte>(blob).last(info.remainder_bytes);
+    CHECK(equal(tern::view_blob<tern::i8>(rest).weights.storage(), layer.remainder().storage()));
+    CHECK(equal(tern::save(layer.remainder()), rest));
+  }
+  tern::aligned_bytes memory(blob.size() + 1);
+  const auto odd = bytes_of(memory).subspan(1);
+  tern::save(layer, odd);
+  CHECK(equal(tern::save(tern::load<tern::llm_int8_linear>(odd)), blob));
+  CHECK_THROWS_AS(tern::load<tern::int8_linear>(blob), format_error);
+}
+
+TEST_CASE("blob: a remainder that contradicts its layer", "[io]") {
+  tern::aligned_bytes blob = tern::save(wide_layer());
+  const auto bytes = bytes_of(blob);
+  const auto u64 = [&](std::size_t offset, std::uint64_t value) { put(bytes, offset, value); };
+  constexpr std::uint64_t huge = std::uint64_t{1} << 62, most = ~std::uint64_t{0};
+  bool header = true;  // whether the header alone says so
+  const auto of_remainder = [&](std::size_t offset, auto value) {
+    put(bytes, 384 + offset, value);
+    fix_checksums(bytes.subspan(384));
+    header = false;
+  };
+  SECTION("a version that has none") { put(bytes, 8, GENERATE(as<std::uint32_t>(), 0, 1, 3)); }
+  SECTION("a version that has one") { u64(152, 0); }
+  SECTION("its size") { u64(152, GENERATE_COPY(as<std::uint64_t>(), 64, 192, 383, 385, 448, 576, 768, huge, most)); }
+  SECTION("its size, whose lower 32 bits are what they should be") { put(bytes, 156, std::uint8_t{1}); }
+  SECTION("no such layer") { u64(144, 0); }
+  SECTION("no columns") { u64(32, 0); }
+  SECTION("zeros of the header") { put(bytes, 160 + GENERATE(range(std::size_t{0}, std::size_t{24})), std::byte{1}); }
+  SECTION("another magic") { of_remainder(0, 'x'); }
+  SECTION("another version") { of_remainder(8, std::uint32_t{2}); }
+  SECTION("another size") { of_remainder(16, std::uint64_t{320}); }
+  SECTION("other rows") { of_remainder(24, std::uint64_t{2}); }
+  SECTION("other columns") { of_remainder(32, std::uint64_t{3}); }
+  SECTION("other planes") { of_remainder(40, std::uint64_t{2}); }
+  SECTION("another codec") { of_remainder(64, 'n'); }
+  SECTION("an LLM.int8() layer itself") { of_remainder(144, std::uint32_t{1}); }
+  SECTION("a checksum of its own that is wrong") {
+    of_remainder(32, std::uint64_t{2});
+    put(bytes, 384 + 184, std::uint32_t{1});
+    put(bytes, 384 + 188, tern_test::crc32_by_bits(bytes.subspan(384, 188)));
+  }
+  SECTION("groups") {
+    const tern::int8_matrix groups(tern::quantize_absmax(draw_matrix(1, 2, 1), tern::per_group(16)));
+    REQUIRE(tern::blob_size(groups) == 384);
+    tern::save(groups, bytes.subspan(384));
+    header = false;
+  }
+  fix_checksums(bytes);
+  CHECK(refuses([&] { tern::read_blob_info(bytes); }) == header);
+  CHECK_THROWS_AS(tern::load<tern::llm_int8_linear>(bytes), format_error);
+}
+
+TEST_CASE("blob: every flipped bit of a remainder and every truncation is found", "[io]") {
+  tern::aligned_bytes blob = tern::save(wide_layer());
+  const auto bytes = bytes_of(blob);
+  std::size_t missed = 0;
+  for (std::size_t bit = 0; bit < 8 * bytes.size(); ++bit) {
+    bytes[bit / 8] ^= std::byte{static_cast<unsigned char>(1u << bit % 8)};
+    missed += !refuses([&] { tern::load<tern::llm_int8_linear>(bytes); });
+    bytes[bit / 8] ^= std::byte{static_cast<unsigned char>(1u << bit % 8)};
+  }
+  for (std::size_t size = 0; size < bytes.size(); ++size)
+    missed += !refuses([&] { tern::load<tern::llm_int8_linear>(bytes.first(size)); });
+  CHECK(missed == 0);
+  CHECK_NOTHROW(tern::load<tern::llm_int8_linear>(bytes));
 }
 
 TEST_CASE("blob: a codec's state goes along", "[io]") {
@@ -246,6 +350,36 @@ TEST_CASE("blob: golden bytes of a header with everything in it", "[io][golden]"
   const tern::packed_view<levels16> w({}, {0, 20, 3, tern::per_group(8), scale_type::bfloat16, true, false},
                                       tern_test::codec_to_save<levels16>());
   CHECK(equal(tern::save(w), want));
+}
+
+TEST_CASE("blob: golden bytes of LLM.int8() with weights of 16 bits for outliers", "[io][golden]") {
+  const auto want =
+      from_lines(768, {{0, {0x89, 0x54, 0x52, 0x4E, 0x0D, 0x0A, 0x1A, 0x0A, 0x02, 0, 0, 0, 0xC0, 0, 0, 0}},
+                       {16, {0, 0x03, 0, 0, 0, 0, 0, 0, 0x01, 0, 0, 0, 0, 0, 0, 0}},
+                       {32, {0x02, 0, 0, 0, 0, 0, 0, 0, 0x01, 0, 0, 0, 0, 0, 0, 0}},
+                       {48, {0, 0, 0, 0, 0, 0, 0, 0, 0x01, 0, 0, 0x01, 0, 0, 0, 0}},
+                       {64, {0x69, 0x38, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+                       {112, {0xC0, 0, 0, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 0, 0, 0}},
+                       {128, {0x80, 0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+                       {144, {0x01, 0, 0, 0, 0, 0, 0x20, 0x40, 0x80, 0x01, 0, 0, 0, 0, 0, 0}},
+                       {176, {0, 0, 0, 0, 0, 0, 0, 0, 0x79, 0x02, 0xE1, 0x05, 0x75, 0x7F, 0x69, 0xA5}},
+                       {192, {0x05, 0xFD, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+                       {256, {0, 0, 0, 0x3F, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+                       {320, {0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+                       {384, {0x89, 0x54, 0x52, 0x4E, 0x0D, 0x0A, 0x1A, 0x0A, 0x01, 0, 0, 0, 0xC0, 0, 0, 0}},
+                       {400, {0x80, 0x01, 0, 0, 0, 0, 0, 0, 0x01, 0, 0, 0, 0, 0, 0, 0}},
+                       {416, {0x02, 0, 0, 0, 0, 0, 0, 0, 0x01, 0, 0, 0, 0, 0, 0, 0}},
+                       {432, {0, 0, 0, 0, 0, 0, 0, 0, 0x01, 0, 0, 0x01, 0, 0, 0, 0}},
+                       {448, {0x69, 0x38, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+                       {496, {0xC0, 0, 0, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 0, 0, 0}},
+                       {512, {0x80, 0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+                       {560, {0, 0, 0, 0, 0, 0, 0, 0, 0x3F, 0xB3, 0x4F, 0xAC, 0xB1, 0x1D, 0x56, 0x23}},
+                       {576, {0x7F, 0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+                       {640, {0, 0, 0x80, 0x3E, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}},
+                       {704, {0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}}});
+  const tern::llm_int8_linear layer = wide_layer();
+  CHECK(equal(tern::save(layer), want));
+  CHECK(tern::load<tern::llm_int8_linear>(want).threshold() == 2.5f);
 }
 
 TEST_CASE("blob: every truncation and every extension is refused", "[io]") {
@@ -359,7 +493,7 @@ TEST_CASE("blob: headers that contradict themselves or no memory could hold", "[
   const auto u32 = [&](std::size_t offset, std::uint32_t value) { put(bytes, offset, value); };
   const auto u8 = [&](std::size_t offset, std::uint8_t value) { put(bytes, offset, value); };
 
-  SECTION("version") { u32(8, GENERATE(as<std::uint32_t>(), 0, 2, 0x01000000)); }
+  SECTION("version") { u32(8, GENERATE(as<std::uint32_t>(), 0, 2, 3, 0x01000000)); }
   SECTION("bytes of the header") { u32(12, GENERATE(as<std::uint32_t>(), 0, 191, 256, 0xFFFFFFFF)); }
   SECTION("bytes of the blob") { u64(16, GENERATE_COPY(as<std::uint64_t>(), 0, 191, 192, 384, 447, 512, huge, most)); }
   SECTION("rows") { u64(24, GENERATE_COPY(as<std::uint64_t>(), 0, 1, 3, 17, huge, huge * 2 - 1, most)); }

@@ -137,6 +137,7 @@ TEST_CASE("safetensors layer: LLM.int8() and int4 come back", "[io]") {
   const auto w = draw_matrix(outputs, inputs, 1);
   for (const float threshold : {0.0f, 0.1f, 6.0f, std::numeric_limits<float>::infinity()})
     check_same(any_linear(tern::llm_int8_linear::from_float(w, bias_of(outputs), {.threshold = threshold})));
+  check_same(any_linear(tern::llm_int8_linear::from_float(w, bias_of(outputs), {.threshold = 1, .outlier_bits = 16})));
   check_same(any_linear(tern::llm_int8_static_linear::from_float(w, {0, 50, 95}, bias_of(outputs))));
   check_same(any_linear(tern::llm_int8_static_linear::from_float(w, {}), {scaling_of(inputs)}));
   const tern::int8_matrix packed(tern::quantize_absmax(w, tern::per_tensor), {.scales = tern::scale_type::float16});

@@ -83,11 +83,8 @@ blob_view<codec_of<Weights>> contents(const linear<Weights>& layer) {
   return {layer.weights().view(), layer.bias()};
 }
 
-/// Errors: range_error when the layer has weights of 16 bits for outliers.
 template <std::same_as<llm_int8_linear> Layer>
 blob_view<i8> contents(const Layer& layer) {
-  if (layer.remainder().cols() != 0)
-    fail<range_error>({"save: a blob has 8 bits for the weights of outliers, this layer 16"});
   return {layer.weights().view(), layer.bias()};
 }
 
@@ -98,6 +95,14 @@ void set_outliers(const X& x, auto& header) {
     header.is_llm_int8 = 1;
     header.outlier_threshold = x.threshold();
   }
+}
+
+/// f(w) for what an LLM.int8() layer keeps beside its codes, where it does: a packed view. f must be generic: any other
+/// would be compiled for every source, and where it writes a blob, without end.
+template <class X>
+void with_remainder(const X& x, auto&& f) {
+  if constexpr (std::same_as<X, llm_int8_linear>)
+    if (x.remainder().cols() != 0) f(x.remainder().view());
 }
 
 /// Bytes of the bias with its padding.
@@ -141,15 +146,23 @@ void write_blob(const Source& source, const blob_view<Codec>& x, Sink&& sink) {
   h.storage_bytes = storage.size();
   h.bias_offset = h.storage_offset + h.storage_bytes;
   h.bias_count = x.bias.size();
-  h.blob_bytes = h.bias_offset + bias.size() + padding.size();
-  set_outliers(source, h);
   h.payload_crc = crc32(padding, crc32(bias, crc32(storage)));
+  set_outliers(source, h);
+  with_remainder(source, [&](const auto& w) {
+    h.version = 2;
+    detail::write_blob(w, contents(w), [&](std::span<const std::byte> part) {
+      h.payload_crc = crc32(part, h.payload_crc);
+      h.remainder_bytes += part.size();
+    });
+  });
+  h.blob_bytes = h.bias_offset + bias.size() + padding.size() + h.remainder_bytes;
   h.header_crc = header_crc(h);
 
   sink(std::as_bytes(std::span(&h, 1)));
   sink(storage);
   sink(bias);
   sink(padding);
+  with_remainder(source, [&](const auto& w) { detail::write_blob(w, contents(w), sink); });
 }
 
 /// f(), with any error of the library as a format_error: what a file's contents make a constructor refuse is wrong with
@@ -197,8 +210,10 @@ concept blob_source = requires(const X& x) {
 template <blob_source X>
 std::size_t blob_size(const X& x) {
   const auto& parts = detail::contents(x);
-  return sizeof(detail::blob_header) +
-         detail::checked_sum(parts.weights.storage_bytes(), detail::padded_bias_bytes(parts));
+  std::size_t size = sizeof(detail::blob_header) +
+                     detail::checked_sum(parts.weights.storage_bytes(), detail::padded_bias_bytes(parts));
+  detail::with_remainder(x, [&](const auto& w) { size = detail::checked_sum(size, tern::blob_size(w)); });
+  return size;
 }
 
 /// Writes the blob of x.
@@ -207,11 +222,11 @@ std::size_t blob_size(const X& x) {
 ///
 /// Cost:   reads the storage twice, for its checksum and to copy it.
 /// Errors: shape_error when out has another size, or a blob_view's bias another size than its weights have rows;
-///         range_error for an llm_int8_linear with weights of 16 bits for outliers; nothing is then written.
+///         nothing is then written.
 template <blob_source X>
 void save(const X& x, std::span<std::byte> out) {
   const auto& parts = detail::contents(x);
-  const std::size_t size = tern::blob_size(parts);
+  const std::size_t size = tern::blob_size(x);
   if (out.size() != size) detail::fail<shape_error>({"save: a blob of ", size, " bytes does not go into ", out.size()});
   detail::check_bias(parts);
   std::byte* at = out.data();
@@ -251,12 +266,14 @@ inline void verify_payload(std::span<const std::byte> bytes) {
   if (crc != info.payload_crc)
     detail::fail<format_error>({"blob: the contents are damaged: their checksum is ", crc, ", not ", info.payload_crc});
   const std::size_t end = sizeof(detail::blob_header) + info.storage_bytes + info.bias_count * sizeof(float);
-  if (!detail::all_zero(bytes.data() + end, bytes.size() - end))
-    detail::fail<format_error>({"blob: the ", bytes.size() - end, " bytes behind the bias must be 0"});
+  const std::size_t padding = bytes.size() - info.remainder_bytes - end;
+  if (!detail::all_zero(bytes.data() + end, padding))
+    detail::fail<format_error>({"blob: the ", padding, " bytes behind the bias must be 0"});
 }
 
 /// Weights and bias of a blob in place, in a mapped file for instance. The header is checked; storage and bias are
-/// neither scanned nor copied, and stay the owner's.
+/// neither scanned nor copied, and stay the owner's. The remainder of an LLM.int8() layer, where it has one, is another
+/// blob: view_blob<i8>(bytes.last(info.remainder_bytes)), with info = read_blob_info(bytes).
 ///
 /// @tparam T     the codec, or a matrix or layer type that has it: i2, ternary_matrix<b3>, int8_linear
 /// @param bytes  a whole blob, aligned to 64
@@ -276,6 +293,31 @@ blob_view<detail::codec_of<T>> view_blob(std::span<const std::byte> bytes) {
               [&] { return packed_view<codec_type>(payload.first(info.storage_bytes), info.format, codec); }),
           {reinterpret_cast<const float*>(payload.data() + info.storage_bytes), info.bias_count}};
 }
+
+template <class T>
+T load(std::span<const std::byte> bytes);
+
+}  // namespace TERN_TU
+
+namespace detail::inline TERN_TU {
+
+/// The LLM.int8() layer of a blob whose header is checked.
+/// @param weights  of the blob, in place
+template <std::same_as<llm_int8_linear> Layer>
+Layer llm_int8_layer(std::span<const std::byte> blob, const blob_info& info, const packed_view<i8>& weights,
+                     std::vector<float> bias) {
+  const bool has_remainder = info.remainder_bytes != 0;
+  int8_matrix remainder;
+  if (has_remainder) remainder = tern::load<int8_matrix>(blob.last(info.remainder_bytes));
+  return detail::as_format_error([&] {
+    return Layer(int8_matrix(weights), std::move(bias),
+                 {.threshold = info.outlier_threshold, .outlier_bits = has_remainder ? 16u : 8u}, std::move(remainder));
+  });
+}
+
+}  // namespace detail::inline TERN_TU
+
+inline namespace TERN_TU {
 
 /// A matrix or layer of its own from a blob, checksums checked.
 ///
@@ -301,10 +343,8 @@ T load(std::span<const std::byte> bytes) {
   if (info.is_llm_int8 != std::same_as<T, llm_int8_linear>)
     detail::fail<format_error>({"blob: holds ", info.is_llm_int8 ? "an" : "no", " LLM.int8() layer"});
   if constexpr (std::same_as<T, llm_int8_linear>) {
-    return detail::as_format_error([&] {
-      return T(int8_matrix(parts.weights), std::vector<float>(parts.bias.begin(), parts.bias.end()),
-               {.threshold = info.outlier_threshold});
-    });
+    return detail::llm_int8_layer<T>(bytes, info, parts.weights,
+                                     std::vector<float>(parts.bias.begin(), parts.bias.end()));
   } else if constexpr (requires { typename T::weights_type; }) {
     return detail::as_format_error([&] {
       return T(typename T::weights_type(parts.weights), std::vector<float>(parts.bias.begin(), parts.bias.end()));

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 /// The layout of a blob, and what its header says.
 ///
-/// A blob is a header of 192 bytes, the storage of the packed matrix as it is (packed_matrix.hpp), and the bias.
+/// A blob is a header of 192 bytes, the storage of the packed matrix as it is (packed_matrix.hpp), and the bias; behind
+/// them, where LLM.int8() has weights of 16 bits for outliers, a blob of the remainder, what the codes leave of W.
 /// Integers are little-endian. The layout is a promise; another one would be another version.
 ///
 /// | offset | type    | content                                                                                   |
 /// |--------|---------|-------------------------------------------------------------------------------------------|
 /// | 0      | u8[8]   | magic: 89 54 52 4E 0D 0A 1A 0A; as in PNG, a transfer as text or in 7 bits damages it     |
-/// | 8      | u32     | version of this layout: 1                                                                 |
+/// | 8      | u32     | version of this layout: 2 with bytes of a remainder, else 1                               |
 /// | 12     | u32     | bytes of the header: 192                                                                  |
 /// | 16     | u64     | bytes of the whole blob, a multiple of 64                                                 |
 /// | 24     | u64     | rows of W: outputs                                                                        |
@@ -27,8 +28,11 @@
 /// | 136    | u64     | count of the bias, float32: as many as rows, or 0 for none                                |
 /// | 144    | u32     | 1 for an LLM.int8() layer, else 0                                                         |
 /// | 148    | f32     | its threshold, at least 0; 0 for anything else                                            |
-/// | 152    | u8[32]  | zeros                                                                                     |
-/// | 184    | u32     | CRC-32 of the bytes from 192 to the end: storage, bias, and the zeros that pad it to 64   |
+/// | 152    | u64     | bytes of the remainder, 0 for none: the end of an LLM.int8() layer's blob is one of its   |
+/// |        |         | own, of this layout, codec i8, rows x columns, one plane, without bias                    |
+/// | 160    | u8[24]  | zeros                                                                                     |
+/// | 184    | u32     | CRC-32 of the bytes from 192 to the end: storage, bias, zeros that pad it to 64, and the  |
+/// |        |         | remainder                                                                                 |
 /// | 188    | u32     | CRC-32 of the bytes from 0 to 187                                                         |
 ///
 /// Every byte follows from what was saved, so equal matrices give equal blobs. All reading functions check the header
@@ -50,6 +54,7 @@ struct blob_info {
   std::size_t blob_bytes = 0;
   bool is_llm_int8 = false;  // an LLM.int8() layer, and its threshold
   float outlier_threshold = 0;
+  std::size_t remainder_bytes = 0;  // of the blob at the end, where its weights for outliers have 16 bits; else 0
   std::uint32_t payload_crc = 0;
   std::uint32_t state_bytes = 0;
   std::int8_t state[16] = {};
@@ -79,7 +84,8 @@ struct blob_header {
   std::uint64_t bias_offset = 0, bias_count = 0;
   std::uint32_t is_llm_int8 = 0;
   float outlier_threshold = 0;
-  std::uint8_t zeros[32] = {};
+  std::uint64_t remainder_bytes = 0;
+  std::uint8_t zeros[24] = {};
   std::uint32_t payload_crc = 0;
   std::uint32_t header_crc = 0;
 };
@@ -87,7 +93,8 @@ static_assert(sizeof(blob_header) == 192 && sizeof(blob_header) % storage_alignm
               std::is_trivially_copyable_v<blob_header>);
 static_assert(offsetof(blob_header, sharing) == 56 && offsetof(blob_header, codec) == 64 &&
               offsetof(blob_header, storage_offset) == 112 && offsetof(blob_header, is_llm_int8) == 144 &&
-              offsetof(blob_header, payload_crc) == 184 && offsetof(blob_header, header_crc) == 188);
+              offsetof(blob_header, remainder_bytes) == 152 && offsetof(blob_header, payload_crc) == 184 &&
+              offsetof(blob_header, header_crc) == 188);
 static_assert(static_cast<int>(granularity::sharing::tensor) == 0 && static_cast<int>(granularity::sharing::row) == 1 &&
               static_cast<int>(granularity::sharing::group) == 2 && static_cast<int>(scale_type::float32) == 0 &&
               static_cast<int>(scale_type::float16) == 1 && static_cast<int>(scale_type::bfloat16) == 2);
@@ -120,15 +127,15 @@ inline blob_info read_header(std::span<const std::byte> bytes) {
   if (bytes.size() < sizeof h)
     fail<format_error>({"blob: cut to ", bytes.size(), " bytes, fewer than the ", sizeof h, " of the header"});
   std::memcpy(&h, bytes.data(), sizeof h);
-  if (h.version != want.version)
-    fail<format_error>({"blob: version ", h.version, " of the layout; this program reads version ", want.version});
+  if (h.version < 1 || h.version > 2)
+    fail<format_error>({"blob: version ", h.version, " of the layout; this program reads versions 1 and 2"});
   if (const std::uint32_t crc = header_crc(h); crc != h.header_crc)
     fail<format_error>({"blob: the header is damaged: its checksum is ", crc, ", not ", h.header_crc});
 
   // From here on the header is what somebody wrote, who may have been careless or hostile.
   if (h.header_bytes != want.header_bytes)
     fail<format_error>({"blob: a header of ", h.header_bytes, " bytes, not ", want.header_bytes});
-  for (const std::uint64_t size : {h.blob_bytes, h.rows, h.cols, h.planes, h.group})
+  for (const std::uint64_t size : {h.blob_bytes, h.rows, h.cols, h.planes, h.group, h.remainder_bytes})
     if (size > static_cast<std::size_t>(-1) / 2) fail<format_error>({"blob: size ", size, " does not fit memory"});
   if (h.sharing > static_cast<std::uint8_t>(granularity::sharing::group))
     fail<format_error>({"blob: granularity ", h.sharing, " is none of 0, 1 and 2"});
@@ -138,10 +145,15 @@ inline blob_info read_header(std::span<const std::byte> bytes) {
     fail<format_error>({"blob: flags ", h.has_zeros, " and ", h.has_sums, " are not 0 or 1"});
   if (static_cast<granularity::sharing>(h.sharing) != granularity::sharing::group && h.group != 0)
     fail<format_error>({"blob: groups of ", h.group, " inputs in a matrix whose scales are not per group"});
-  if (!all_zero(h.zeros, sizeof h.zeros)) fail<format_error>({"blob: bytes 152 to 183 must be 0"});
+  if (!all_zero(h.zeros, sizeof h.zeros)) fail<format_error>({"blob: bytes 160 to 183 must be 0"});
   if (h.is_llm_int8 > 1 || !(h.outlier_threshold >= 0) ||
       (h.is_llm_int8 == 0 && std::bit_cast<std::uint32_t>(h.outlier_threshold) != 0))
     fail<format_error>({"blob: flag ", h.is_llm_int8, " and threshold ", h.outlier_threshold, " of LLM.int8()"});
+  if ((h.version == 2) != (h.remainder_bytes != 0))
+    fail<format_error>({"blob: a remainder of ", h.remainder_bytes, " bytes in version ", h.version, " of the layout"});
+  if (h.remainder_bytes != 0 && (h.is_llm_int8 == 0 || h.cols == 0))
+    fail<format_error>({"blob: a remainder of ", h.remainder_bytes, " bytes beside ", h.cols, " columns",
+                        h.is_llm_int8 == 0 ? " of no LLM.int8() layer" : ""});
 
   blob_info info;
   std::memcpy(info.codec_name, h.codec, sizeof h.codec);  // and a zero behind
@@ -161,7 +173,10 @@ inline blob_info read_header(std::span<const std::byte> bytes) {
       h.blob_bytes < h.storage_offset || h.storage_bytes > h.blob_bytes - h.storage_offset)
     fail<format_error>(
         {"blob: storage of ", h.storage_bytes, " bytes from ", h.storage_offset, " in a blob of ", h.blob_bytes});
-  const std::uint64_t left = h.blob_bytes - h.storage_offset - h.storage_bytes;
+  std::uint64_t left = h.blob_bytes - h.storage_offset - h.storage_bytes;
+  if (h.remainder_bytes > left || h.remainder_bytes % storage_alignment != 0)
+    fail<format_error>({"blob: a remainder of ", h.remainder_bytes, " bytes in a blob of ", h.blob_bytes});
+  left -= h.remainder_bytes;
   if (h.bias_count != 0 && h.bias_count != h.rows)
     fail<format_error>({"blob: ", h.bias_count, " biases for ", h.rows, " outputs"});
   if (h.bias_offset != h.storage_offset + h.storage_bytes || h.bias_count > left / sizeof(float) ||
@@ -183,6 +198,7 @@ inline blob_info read_header(std::span<const std::byte> bytes) {
   info.blob_bytes = static_cast<std::size_t>(h.blob_bytes);
   info.is_llm_int8 = h.is_llm_int8 != 0;
   info.outlier_threshold = h.outlier_threshold;
+  info.remainder_bytes = static_cast<std::size_t>(h.remainder_bytes);
   info.payload_crc = h.payload_crc;
   return info;
 }

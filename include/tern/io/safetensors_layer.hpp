@@ -147,9 +147,8 @@ any_linear layer_of_codec(const safetensors_view& file, const json_value& descri
   std::vector<any_transform> transforms = read_transforms(file, description, parts.weights.cols());
   if constexpr (std::same_as<Codec, i8>) {
     if (info.is_llm_int8)
-      return any_linear(
-          llm_int8_linear(int8_matrix(parts.weights), std::move(bias), {.threshold = info.outlier_threshold}),
-          std::move(transforms));
+      return any_linear(llm_int8_layer<llm_int8_linear>(bytes, info, parts.weights, std::move(bias)),
+                        std::move(transforms));
     if (std::vector<std::size_t> columns = read_columns(file, description); !columns.empty()) {
       auto of_columns = read_column_weights(file, description, parts.weights.rows(), columns.size());
       return any_linear(llm_int8_static_linear(int8_matrix(parts.weights), std::move(columns), std::move(of_columns),

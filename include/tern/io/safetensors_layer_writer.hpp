@@ -153,8 +153,7 @@ class layer_tensors {
   /// @param name  the tensor whose place the layer takes
   /// @return bytes of all its tensors
   /// Cost:   a copy of the packed weights.
-  /// Errors: range_error for an llm_int8_linear with weights of 16 bits for outliers, or more than 16 transforms;
-  ///         shape_error for a layer that holds none.
+  /// Errors: range_error for more than 16 transforms; shape_error for a layer that holds none.
   template <class Tu = tu_tag>
   std::size_t add(const std::string& name, const any_linear& layer) {
     if (layer.transforms().size() > detail::most_transforms)
