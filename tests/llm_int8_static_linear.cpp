@@ -44,6 +44,11 @@ TEST_CASE("llm_int8_static_linear: what llm_int8_linear gives where outliers are
     const auto narrow = tern::llm_int8_linear::from_float(w, bias);
     CHECK(same(tern::llm_int8_static_linear(narrow.weights(), columns, bias)(x), narrow(x)));
     CHECK(same(tern::llm_int8_static_linear(layer.weights(), columns, layer.column_weights(), bias)(x), y));
+    // {} is no bias, wherever a bias can stand.
+    const auto biasless = tern::llm_int8_linear::from_float(w);
+    CHECK(same(tern::llm_int8_static_linear(biasless.weights(), columns, {})(x), biasless(x)));
+    CHECK(same(tern::llm_int8_static_linear(layer.weights(), columns, layer.column_weights(), {})(x),
+               tern::llm_int8_static_linear::from_float(w, columns)(x)));
     CHECK(std::vector<std::size_t>(layer.columns().begin(), layer.columns().end()) == columns);
     tern::matrix<float> out(tokens, outputs);
     tern::aligned_bytes workspace(layer.workspace_bytes(tokens));

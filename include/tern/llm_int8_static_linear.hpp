@@ -54,10 +54,12 @@ class llm_int8_static_linear {
     check();
     gather({});
   }
-  /// The same with weights of their own for the columns, as column_weights() of another layer: [N x |O|], one or two planes.
-  /// Errors: shape_error too when they are of another shape, range_error when they have more planes, groups or zero points.
-  template <class Tu = tu_tag>
-  llm_int8_static_linear(int8_matrix weights, std::vector<std::size_t> columns, packed_matrix<i8> column_weights,
+  /// The same with weights of their own for the columns, as column_weights() of another layer: [N x |O|], one or two
+  /// planes. A packed_matrix<i8>, deduced, so that {} in its place is no bias.
+  /// Errors: shape_error too when they are of another shape, range_error when they have more planes, groups or zero
+  ///         points.
+  template <std::derived_from<packed_matrix<i8>> Weights, class Tu = tu_tag>
+  llm_int8_static_linear(int8_matrix weights, std::vector<std::size_t> columns, Weights column_weights,
                          std::vector<float> bias = {}, Tu = {})
       : weights_(std::move(weights)),
         columns_(std::move(columns)),
