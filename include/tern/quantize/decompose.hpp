@@ -224,6 +224,7 @@ quantized_matrix decompose_rows(matrix_view<const float> w, rule_reference rule,
     meter.stop_if_cancelled("decompose");
     if (planes == o.planes || tern::distortion(w, tern::dequantize(q)).relative_frobenius <= enough) break;
   }
+  check_levels_of("decompose", q);
   meter.finish("decompose");
   return q;
 }
@@ -255,8 +256,8 @@ namespace tern::inline v0_1::inline TERN_TU {
 ///            each start: see bench/quality.cpp.
 /// Errors:    range_error when planes is 0 (or above 5 but for greedy), when the target is NaN or beyond +-3000 dB but for
 ///            infinity, for balanced planes by a rule, for importances with greedy methods, naming
-///            row and column of a NaN or infinity, or an importance that is not above 0; shape_error for importances of
-///            another number; what rule.check throws; cancelled_error when progress returned false.
+///            row and column of a NaN or infinity, or of a weight whose level is beyond float, or an importance that is
+///            not above 0; shape_error for importances of another number; what rule.check throws; cancelled_error when progress returned false.
 /// Source:    greedy: residual minimisation with BitNet's rule. Alternating: Lloyd's algorithm on levels c . gamma; the
 ///            same step with ridge regression is PTQTP, arXiv:2509.16989.
 template <real_matrix M, executor Executor = serial_executor, progress_callback Progress = no_progress>

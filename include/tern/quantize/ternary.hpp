@@ -189,7 +189,8 @@ namespace tern::inline v0_1::inline TERN_TU {
 /// @param rule         absmean, twn, ternary_absmax, ternary_optimum, or a type of your own (see the table above)
 /// @param granularity  what shares a gamma
 /// @param ex           who works on the slices; the result does not depend on it
-/// Errors: range_error naming row and column of a NaN or infinity; what rule.check throws.
+/// Errors: range_error naming row and column of a NaN or infinity, or of a weight that a rule gives a gamma which is not
+///         finite; what rule.check throws.
 template <real_matrix M, ternary_rule Rule, executor Executor = serial_executor>
 quantized_matrix quantize_ternary(const M& w, const Rule& rule, granularity granularity = per_channel,
                                   const Executor& ex = {}) {
@@ -202,6 +203,7 @@ quantized_matrix quantize_ternary(const M& w, const Rule& rule, granularity gran
     const detail::slice slice = detail::slice_of(q, view, row, group);
     q.scales[s] = rule(slice.w, slice.first_input, detail::codes_of(q, 0, row, group));
   });
+  detail::check_levels_of("quantize_ternary", q);
   return q;
 }
 

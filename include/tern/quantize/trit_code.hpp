@@ -4,6 +4,7 @@
 
 #include <tern/quantize/levels.hpp>
 #include <tern/quantize/step.hpp>
+#include <tern/quantize/weights.hpp>
 #include <tern/type/trit_code.hpp>
 
 namespace tern::inline v0_1 {
@@ -97,6 +98,7 @@ quantized_trit_code quantize_trit_code_rows(matrix_view<const float> w, const tr
     q.scales[s] = d;
     if (d != 0.0f) assign_levels(slice_of(shape, w, row, group).w, levels[best], d, codes_of(q, 0, row, group));
   });
+  check_levels_of("quantize_trit_code", q);
   meter.finish("quantize_trit_code");
   return q;
 }
@@ -124,7 +126,7 @@ namespace tern::inline v0_1::inline TERN_TU {
 /// Exactness: the same on every machine.
 /// Cost:      for each candidate some 30 passes of O(levels log n) over a slice of n weights.
 /// Errors:    range_error when planes is neither 2 nor 3, when the given code is not valid, naming row and column of a
-///            NaN or infinity or an importance that is not above 0; shape_error for importances of another number;
+///            NaN or infinity, or of a weight whose level is beyond float, or an importance that is not above 0; shape_error for importances of another number;
 ///            cancelled_error when progress returned false.
 template <real_matrix M, executor Executor = serial_executor, progress_callback Progress = no_progress>
 quantized_trit_code quantize_trit_code(const M& w, const trit_code_options& options = {}, const Executor& ex = {},

@@ -2,7 +2,8 @@
 /// Weights to small integers, one scale for each slice: absmax, zero points, the clip of least error, a given clip.
 ///
 /// All divide as round(w / scale) and store the scale as a multiplier: w ~ (code - zero) * scale. A slice whose largest
-/// magnitude (or range) is below 2^-100 counts as zero: zero codes, scale 1.
+/// magnitude (or range) is below 2^-100 counts as zero: zero codes, scale 1. What they return dequantises to finite values:
+/// where the level nearest to a weight is beyond the largest float, they throw a range_error that names the weight.
 #pragma once
 
 #include <tern/fma.hpp>
@@ -60,6 +61,24 @@ basic_quantized_matrix<Code> quantize_slices(const char* what, matrix_view<const
     if (zeros) q.zeros[s] = static_cast<Code>(scale.zero);
   });
   return q;
+}
+
+/// Errors: range_error naming the first weight whose dequantised value is not finite: next to the largest float, scales and
+///         levels are rounded beyond it.
+template <class Code>
+void check_levels_of(const char* what, const basic_quantized_matrix<Code>& q) {
+  // A code less its zero point has 17 bits: below, fewer than 2^20 planes stay finite.
+  bool is_small = true;
+  for (const float scale : q.scales) is_small &= std::fabs(scale) <= 0x1p90f;
+  if (is_small) return;
+  for (std::size_t n = 0; n < q.rows; ++n)
+    for (std::size_t k = 0; k < q.cols; ++k) {
+      const std::size_t g = k / q.group_inputs();
+      float value = 0;  // as dequantize() has it
+      for (std::size_t p = 0; p < q.planes; ++p)
+        value = fma_rn(static_cast<float>(q.code_row(p, n)[k] - q.zero(p, n, g)), q.scale(p, n, g), value);
+      if (!is_finite(value)) fail<range_error>({what, ": the level of row ", n, ", column ", k, " is beyond float"});
+    }
 }
 
 /// Fills the codes of a slice: code_of(w) for each weight.
@@ -173,12 +192,14 @@ basic_quantized_matrix<Code> quantize_absmax(const M& w, granularity granularity
   static_assert(std::is_signed_v<Code>, "symmetric codes are int8 or int16");
   detail::check_fit<Code>("quantize_absmax", options.bits);
   decltype(auto) rows = detail::float_rows(w);
-  return detail::quantize_slices<Code>(
+  auto q = detail::quantize_slices<Code>(
       "quantize_absmax", rows, granularity, false,
       [&](matrix_view<const float> slice, matrix_view<Code> codes) {
         return detail::absmax_slice(slice, codes, options);
       },
       ex);
+  detail::check_levels_of("quantize_absmax", q);
+  return q;
 }
 
 /// Quantises weights with zero points: [least, most] widened to hold 0, which then is a code exactly,
@@ -212,6 +233,7 @@ basic_quantized_matrix<Code> quantize_zero_point(const M& w, granularity granula
   for (std::size_t s = 0; s < q.scales.size(); ++s)
     if (!detail::is_finite(q.scales[s]))
       detail::fail<range_error>({"quantize_zero_point: the range of slice ", s, " overflows float"});
+  detail::check_levels_of("quantize_zero_point", q);
   return q;
 }
 
@@ -239,12 +261,14 @@ basic_quantized_matrix<Code> quantize_mse(const M& w, granularity granularity = 
   static_assert(std::is_signed_v<Code>, "symmetric codes are int8 or int16");
   detail::check_fit<Code>("quantize_mse", options.bits);
   decltype(auto) rows = detail::float_rows(w);
-  return detail::quantize_slices<Code>(
+  auto q = detail::quantize_slices<Code>(
       "quantize_mse", rows, granularity, false,
       [&](matrix_view<const float> slice, matrix_view<Code> codes) {
         return detail::mse_slice(slice, codes, options.bits);
       },
       ex);
+  detail::check_levels_of("quantize_mse", q);
+  return q;
 }
 
 /// Quantises weights symmetrically with clips that were calibrated elsewhere, one for each slice:
@@ -284,6 +308,7 @@ basic_quantized_matrix<Code> quantize_clipped(const M& w, std::span<const float>
     detail::fill_codes(detail::slice_of(q, view, row, group).w, detail::codes_of(q, 0, row, group),
                        [&](float x) { return detail::round_code(x, q.scales[s], limit); });
   });
+  detail::check_levels_of("quantize_clipped", q);
   return q;
 }
 /// The same with one clip for the whole matrix.
