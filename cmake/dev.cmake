@@ -1,6 +1,7 @@
 # What developers of tern need and its users never see: warnings, and the packages of tests, benches and examples.
 
 option(TERN_WERROR "Treat warnings as errors" OFF)
+option(TERN_TEST_EXAMPLES "Test what the examples share also where their programs are not built, as under sanitizers" OFF)
 
 if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
@@ -72,9 +73,8 @@ if(TERN_BUILD_TESTS OR TERN_BUILD_EXAMPLES)
   endif()
   set_target_properties(tern_safetensors PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
 endif()
-# The sanitizers see what the examples share, by its tests, but not the programs.
 set(tern_test_examples OFF)
-if(TERN_BUILD_TESTS AND (TERN_BUILD_EXAMPLES OR TERN_TEST_PIN_ISA))
+if(TERN_BUILD_TESTS AND (TERN_BUILD_EXAMPLES OR TERN_TEST_EXAMPLES))
   set(tern_test_examples ON)
 endif()
 if(TERN_BUILD_EXAMPLES OR tern_test_examples)
