@@ -65,7 +65,7 @@ std::size_t allocations_of(F&& f) {
 [[gnu::noinline]] void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
 
 using layers = tern::type_list<tern::bit_linear, tern::multi_ternary_linear, tern::trit_code_linear, tern::int4_linear,
-                               tern::int8_linear>;
+                               tern::int8_linear, tern::int8_weight_only_linear>;
 
 TEMPLATE_LIST_TEST_CASE("a layer with a workspace allocates nothing, from its first call on", "[allocation]", layers) {
   const std::size_t tokens = GENERATE(as<std::size_t>(), 1, 70);

@@ -18,8 +18,8 @@
 /// |                         |             | [N x count], one or two planes                                            |
 ///
 /// The metadata have a key "tern:NAME", whose value is a JSON object of these members, all of them unless it says "only",
-/// and no others. But for the transforms and the names of tensors all of it follows from the blob: it is there for people
-/// and for other programs, and a reader refuses what contradicts the blob.
+/// and no others. But for the activations, the transforms and the names of tensors all of it follows from the blob: it is there
+/// for people and for other programs, and a reader refuses what contradicts the blob.
 ///
 /// | member            | value                                                                                        |
 /// |-------------------|----------------------------------------------------------------------------------------------|
@@ -35,6 +35,7 @@
 /// | "zero_points"     | whether there are some                                                                       |
 /// | "bias"            | whether the blob has it; else it is a tensor of its own, or there is none                    |
 /// | "bits_per_weight" | any_linear::bits_per_weight(), to four decimals                                              |
+/// | "activations"     | only where they are not int8: "float", as they are                                           |
 /// | "transforms"      | of the inputs, as they are applied: {"hadamard": {"seed": 1, "block": 128}}, the rotation of |
 /// |                   | hadamard.hpp, or {"input_scale": "NAME.input_scale"}, the tensor; 16 at most                 |
 /// | "outlier_columns" | only of a static LLM.int8() layer: "NAME.outlier_columns", the tensor                        |
@@ -119,7 +120,9 @@ inline std::string layer_description(std::string_view name, const any_linear& la
   out += scales[static_cast<std::size_t>(format.scales)];
   out += std::string("\", \"zero_points\": ") + (format.has_zeros ? "true" : "false");
   out += std::string(", \"bias\": ") + (blob.bias_count != 0 ? "true" : "false");
-  out += ", \"bits_per_weight\": " + json_decimal(layer.bits_per_weight()) + ", \"transforms\": [";
+  out += ", \"bits_per_weight\": " + json_decimal(layer.bits_per_weight());
+  if (layer.has_float_activations()) out += ", \"activations\": \"float\"";
+  out += ", \"transforms\": [";
   std::size_t scalings = 0;
   for (const any_transform& t : layer.transforms()) {
     if (&t != layer.transforms().data()) out += ", ";
