@@ -246,7 +246,11 @@ tern::any_linear pack_layer(const tern::quantized_trit_code& q, const method& m,
     return tern::any_linear(tern::linear<tern::packed_matrix<Codec>, Activations>(std::move(weights), std::move(bias)),
                             std::move(transforms));
   };
-  return m.activations == activation_kind::real ? make(tern::float_activations{}) : make(tern::int8_activations{});
+  if (m.activations == activation_kind::int8) return make(tern::int8_activations{});
+  if constexpr (std::same_as<Codec, tern::i8> || std::same_as<Codec, tern::n4>)  // what files have
+    return make(tern::float_activations{});
+  else
+    refuse(fmt::format("float activations go with codecs n4 and i8, not {}", Codec::name()));
 }
 
 template <class... Codecs>

@@ -22,7 +22,7 @@
 /// | "granularity"     | "channel", "tensor", or the inputs of a group                 |                                     |
 /// | "codec"           | "i2", "b3", "n4", "n6", "b3x2", "b3x3", "i8"                  |                                     |
 /// | "scales"          | "F16", "BF16", "F32"                                          |                                     |
-/// | "activations"     | "int8", "float"                                               |                                     |
+/// | "activations"     | "int8", "float"                                               | float: codecs n4 and i8             |
 /// | "hadamard"        | true, or {"seed": 1, "block": 128}                            |                                     |
 /// | "weighted"        | true                                                          | with calibration, as all that follow |
 /// | "gptq"            | true, or {"damp": 0.01}                                       |                                     |

@@ -293,6 +293,8 @@ TEST_CASE("quantize: what goes with what", "[examples]") {
   m.activations = demo::activation_kind::real;
   CHECK(says(m, &c) == "outlier columns are for int8 activations; float ones need none");
   m.activations = demo::activation_kind::int8;
+  CHECK(says({.kind = weight_kind::trit_code, .activations = demo::activation_kind::real}, nullptr) ==
+        "float activations go with codecs n4 and i8, not b3x2");
   m.hadamard = true;
   CHECK_THAT(says(m, &c), contains("outlier columns go with int8"));
   CHECK(says({.kind = weight_kind::trit_code, .granularity = tern::per_group(32), .codec = "b3x2"}, nullptr) ==

@@ -155,6 +155,16 @@ TEST_CASE("safetensors layer: float activations come back", "[io]") {
   for (const char* value : {"\"int8\"", "\"Float\"", "\"\"", "32", "true", "null", "[\"float\"]", "{}"})
     CHECK(changed_file(good).replace("\"float\"", value).refusal() == says + "activations that are not \"float\"");
   CHECK(changed_file(good).replace(text, text + text).refusal() == says + "the description has \"activations\" twice");
+  // They come with integers of 8 and 4 bits.
+  const auto trits = tensors_of(any_linear(tern::bit_linear::from_float(w)));
+  CHECK(changed_file(trits).replace("\"transforms\"", text + "\"transforms\"").refusal() ==
+        says + "float activations with codec i2");
+  tern::layer_tensors out;
+  const any_linear real_trits(tern::linear<tern::ternary_matrix<>, tern::float_activations>::from_float(w));
+  CHECK_THROWS_AS(out.add("w", real_trits), tern::range_error);
+  CHECK_THROWS_WITH(out.add("w", real_trits), contains("has float activations with codec i2, not n4 or i8"));
+  CHECK(out.tensors().empty());
+  CHECK(out.metadata().empty());
   // LLM.int8() layers have int8 activations.
   for (const auto& llm : {any_linear(tern::llm_int8_static_linear::from_float(w, {3, 4})),
                           any_linear(tern::llm_int8_linear::from_float(w))})

@@ -170,7 +170,13 @@ any_linear layer_of_codec(const safetensors_view& file, const json_value& descri
     return any_linear(linear<packed_matrix<Codec>, Activations>(packed_matrix<Codec>(parts.weights), std::move(bias)),
                       std::move(transforms));
   };
-  return read_float_activations(description) ? make(float_activations{}) : make(int8_activations{});
+  if (read_float_activations(description)) {
+    if constexpr (stores_float_activations<Codec>)
+      return make(float_activations{});
+    else
+      fail<format_error>({"float activations with codec ", Codec::name()});
+  }
+  return make(int8_activations{});
 }
 
 /// The function for the codec's name. Errors: format_error when there is no such codec.
