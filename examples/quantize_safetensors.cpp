@@ -277,13 +277,15 @@ bool same_transforms(std::span<const tern::any_transform> a, std::span<const ter
   });
 }
 
-/// Whether a layer of the file is the one in memory: the same bytes, transforms, columns and their weights, bits of outputs.
+/// Whether a layer of the file is the one in memory: the same bytes, kind of activations, transforms, columns and their weights,
+/// bits of outputs.
 bool same_layer(const tern::any_linear& a, const tern::any_linear& b) {
   const auto same_bytes = [](std::span<const std::byte> s, std::span<const std::byte> t) {
     return std::ranges::equal(s, t);
   };
   if (!same_bytes(a.blob(), b.blob()) || !same_bytes(a.outlier_weights().storage(), b.outlier_weights().storage()))
     return false;
+  if (a.has_float_activations() != b.has_float_activations()) return false;
   if (!same_transforms(a.transforms(), b.transforms())) return false;
   if (!std::ranges::equal(a.outlier_columns(), b.outlier_columns())) return false;
   const auto x = tern::synthetic_weights(3, a.in_features(), tern::weight_distribution::gauss, 1);

@@ -16,7 +16,8 @@ using tern_test::contains, tern_test::draw_matrix, tern_test::same;
 namespace {
 
 using layers = tern::type_list<tern::bit_linear, tern::multi_ternary_linear, tern::trit_code_linear, tern::int4_linear,
-                               tern::int8_linear, tern::linear<tern::packed_matrix<tern::b3>>, tern::llm_int8_linear>;
+                               tern::int8_linear, tern::linear<tern::packed_matrix<tern::b3>>, tern::llm_int8_linear,
+                               tern::int8_weight_only_linear>;
 
 constexpr std::size_t outputs = 37, inputs = 96;
 
@@ -91,6 +92,28 @@ TEST_CASE("any linear: static outlier columns", "[linear]") {
     CHECK(w_hat(n, 7) == of_columns(n, 1));
     CHECK(w_hat(n, 8) == plain(n, 8));
   }
+}
+
+TEST_CASE("any linear: float activations", "[linear]") {
+  const auto layer = tern::int8_weight_only_linear::from_float(draw_matrix(outputs, inputs, 1), bias_of(outputs));
+  const tern::int8_linear same_weights(layer.weights(), bias_of(outputs));
+  const any_linear any(layer), rotated(layer, {tern::hadamard_rotation(inputs)}), int8(same_weights);
+  CHECK(any.has_float_activations());
+  CHECK(rotated.has_float_activations());
+  CHECK(!int8.has_float_activations());
+  CHECK(!any_linear(tern::llm_int8_linear::from_float(draw_matrix(4, 4, 1))).has_float_activations());
+  CHECK_THROWS_AS(any_linear().has_float_activations(), tern::shape_error);
+  CHECK(any.workspace_bytes(3) == 0);
+  CHECK(rotated.workspace_bytes(3) == 3 * inputs * sizeof(float));
+  // Size, weights and blob are those of the weights, whatever the activations are.
+  CHECK(any.storage_bytes() == int8.storage_bytes());
+  CHECK(same(any.dequantized(), int8.dequantized()));
+  const tern::aligned_bytes blob = any.blob(), other = int8.blob(), saved = tern::save(layer);
+  CHECK(std::equal(blob.data(), blob.data() + blob.size(), other.data(), other.data() + other.size()));
+  CHECK(std::equal(blob.data(), blob.data() + blob.size(), saved.data(), saved.data() + saved.size()));
+  const auto x = draw_matrix(3, inputs, 3);
+  CHECK(same(tern::load<tern::int8_weight_only_linear>(blob)(x), any(x)));
+  CHECK(!same(any(x), int8(x)));
 }
 
 TEST_CASE("any linear: LLM.int8() with weights of 16 bits", "[linear]") {

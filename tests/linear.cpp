@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include <tern/tern.hpp>
 
+#include <cmath>
 #include <limits>
 #include <thread>
 
@@ -9,6 +10,7 @@
 
 using tern_test::draw_matrix;
 using tern_test::same;
+using tern_test::textbook_float_layer;
 using tern_test::textbook_layer;
 
 namespace {
@@ -17,6 +19,10 @@ using layers =
     tern::type_list<tern::bit_linear, tern::multi_ternary_linear, tern::int8_linear, tern::int4_linear,
                     tern::linear<tern::ternary_matrix<tern::b3>>, tern::trit_code_linear,
                     tern::linear<tern::trit_code_matrix<tern::n6>>, tern::linear<tern::trit_code_matrix<tern::b3x3>>>;
+using float_layers =
+    tern::type_list<tern::int8_weight_only_linear, tern::linear<tern::int4_matrix, tern::float_activations>,
+                    tern::linear<tern::multi_ternary_matrix<tern::b3>, tern::float_activations>,
+                    tern::linear<tern::trit_code_matrix<tern::b3x2>, tern::float_activations>>;
 
 std::vector<float> draw_vector(std::size_t size, unsigned seed) {
   const auto m = draw_matrix(1, size, seed);
@@ -43,6 +49,50 @@ TEMPLATE_LIST_TEST_CASE("linear: float in, float out, as the textbook says", "[l
     const auto x = draw_matrix(tokens, inputs, 3);
     CHECK(same(layer(x), expected(layer, x)));
   }
+}
+
+TEMPLATE_LIST_TEST_CASE("linear: float activations go into the product as they are", "[linear]", float_layers) {
+  const std::size_t outputs = GENERATE(as<std::size_t>(), 0, 1, 37), inputs = GENERATE(as<std::size_t>(), 0, 1, 133);
+  const auto bias = GENERATE(true, false) ? draw_vector(outputs, 2) : std::vector<float>();
+  const auto layer = TestType::from_float(draw_matrix(outputs, inputs, 1), bias);
+  CHECK(layer.workspace_bytes(1000) == 0);
+  for (const std::size_t tokens : std::vector<std::size_t>{0, 1, 5, 67}) {
+    auto x = draw_matrix(tokens, inputs, 3);
+    if (tokens * inputs != 0) x(0, 0) = 1e6f;  // what one scale per token would not serve
+    const auto want = textbook_float_layer(unpack(layer.weights()), bias, x);
+    CHECK(same(layer(x), want));
+    tern::matrix<float> y(tokens, outputs);
+    layer(x, y, {});
+    CHECK(same(y, want));
+    tern::matrix<tern::half> halves(tokens, outputs);
+    layer(x, halves, {});
+    std::size_t wrong = 0;
+    for (std::size_t i = 0; i < tokens * outputs; ++i)
+      wrong += halves.data()[i].bits != tern::half(want.data()[i]).bits;
+    CHECK(wrong == 0);
+  }
+}
+
+TEST_CASE("linear: float activations make the same weights and follow the rules of IEEE", "[linear]") {
+  const auto w = draw_matrix(20, 50, 5);
+  const auto bias = draw_vector(20, 7);
+  const auto layer = tern::int8_weight_only_linear::from_float(w, bias);
+  const auto int8 = tern::int8_linear::from_float(w, bias);
+  CHECK(unpack(layer.weights()).codes == unpack(int8.weights()).codes);
+  CHECK(unpack(layer.weights()).scales == unpack(int8.weights()).scales);
+  const auto affine = tern::quantize_zero_point(w, tern::per_group(16));
+  auto x = draw_matrix(3, 50, 6);
+  CHECK(same(tern::int8_weight_only_linear(affine, bias)(x), textbook_float_layer(affine, bias, x)));
+
+  x(1, 4) = std::numeric_limits<float>::quiet_NaN();
+  const auto y = layer(x);
+  for (std::size_t n = 0; n < 20; ++n) CHECK((std::isnan(y(1, n)) && std::isfinite(y(0, n)) && std::isfinite(y(2, n))));
+  CHECK_THROWS_WITH(layer(draw_matrix(3, 49, 8)), "linear: x is 3x49 but the layer takes 50 inputs");
+  // More inputs than int32 would hold sums of.
+  const std::size_t many = 131072;
+  const auto long_row = tern::int8_weight_only_linear::from_float(draw_matrix(1, many, 9));
+  const auto long_x = draw_matrix(1, many, 10);
+  CHECK(same(long_row(long_x), textbook_float_layer(unpack(long_row.weights()), {}, long_x)));
 }
 
 TEST_CASE("linear: each layer quantises by its own method", "[linear]") {

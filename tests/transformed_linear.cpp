@@ -17,7 +17,7 @@ using tern_test::contains, tern_test::draw_matrix, tern_test::same;
 namespace {
 
 using layers = tern::type_list<tern::bit_linear, tern::multi_ternary_linear, tern::trit_code_linear, tern::int4_linear,
-                               tern::int8_linear, tern::llm_int8_linear>;
+                               tern::int8_linear, tern::llm_int8_linear, tern::int8_weight_only_linear>;
 
 tern::input_scaling scaling_of(std::size_t inputs) {
   std::vector<float> scales(inputs);

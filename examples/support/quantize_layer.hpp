@@ -19,6 +19,7 @@
 namespace demo {
 
 enum class weight_kind { keep, f16, bf16, integers, ternary, planes, trit_code };
+enum class activation_kind { int8, real };
 
 /// What becomes of a matrix. recipe.hpp reads it from JSON; what does not apply to the kind is ignored.
 struct method {
@@ -33,6 +34,8 @@ struct method {
   tern::granularity granularity = tern::per_channel;
   std::string codec = {};  ///< left out: the smallest that holds such levels in such groups
   tern::scale_type scales = tern::scale_type::float16;
+
+  activation_kind activations = activation_kind::int8;
 
   bool hadamard = false;  ///< rotates the inputs
   std::uint64_t seed = 1;
@@ -112,6 +115,7 @@ inline std::string short_name(const method& m) {
   if (m.smoothquant) name += fmt::format(" smooth {:g}", *m.smoothquant);
   if (m.awq) name += " awq";
   if (m.outlier_columns) name += fmt::format(" outliers {:g}", *m.outlier_columns);
+  if (m.activations == activation_kind::real) name += " float activations";
   return name;
 }
 
@@ -237,9 +241,16 @@ tern::any_linear pack_layer(const tern::quantized_trit_code& q, const method& m,
   Codec codec;
   if constexpr (requires { Codec(q.code); })
     if (q.code != tern::trit_code{}) codec = Codec(q.code);
-  return tern::any_linear(tern::linear<tern::packed_matrix<Codec>>(
-                              tern::packed_matrix<Codec>(q, {.scales = m.scales}, codec), std::move(bias)),
-                          std::move(transforms));
+  tern::packed_matrix<Codec> weights(q, {.scales = m.scales}, codec);
+  const auto make = [&]<class Activations>(Activations) {
+    return tern::any_linear(tern::linear<tern::packed_matrix<Codec>, Activations>(std::move(weights), std::move(bias)),
+                            std::move(transforms));
+  };
+  if (m.activations == activation_kind::int8) return make(tern::int8_activations{});
+  if constexpr (std::same_as<Codec, tern::i8> || std::same_as<Codec, tern::n4>)  // what files have
+    return make(tern::float_activations{});
+  else
+    refuse(fmt::format("float activations go with codecs n4 and i8, not {}", Codec::name()));
 }
 
 template <class... Codecs>
@@ -305,6 +316,8 @@ inline void check_method(const method& m, const calibration* c) {
   if (m.outlier_columns && (m.kind != weight_kind::integers || m.bits != 8 || m.zero_point || m.hadamard ||
                             m.granularity.kind == tern::granularity::sharing::group))
     refuse("outlier columns go with int8 per channel or tensor, without zero points or rotation");
+  if (m.outlier_columns && m.activations == activation_kind::real)
+    refuse("outlier columns are for int8 activations; float ones need none");
 }
 
 /// Quantises W [N x K] for a layer. With a calibration the error in the outputs is measured too.

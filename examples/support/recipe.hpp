@@ -22,6 +22,7 @@
 /// | "granularity"     | "channel", "tensor", or the inputs of a group                 |                                     |
 /// | "codec"           | "i2", "b3", "n4", "n6", "b3x2", "b3x3", "i8"                  |                                     |
 /// | "scales"          | "F16", "BF16", "F32"                                          |                                     |
+/// | "activations"     | "int8", "float"                                               | float: codecs n4 and i8             |
 /// | "hadamard"        | true, or {"seed": 1, "block": 128}                            |                                     |
 /// | "weighted"        | true                                                          | with calibration, as all that follow |
 /// | "gptq"            | true, or {"damp": 0.01}                                       |                                     |
@@ -81,6 +82,10 @@ struct words;
 template <>
 struct words<weight_kind> {
   static constexpr const char* all[] = {"keep", "f16", "bf16", "int", "ternary", "planes", "trit_code"};
+};
+template <>
+struct words<activation_kind> {
+  static constexpr const char* all[] = {"int8", "float"};
 };
 template <>
 struct words<tern::int_clip> {
@@ -182,6 +187,8 @@ inline void set_option(method& m, const std::string& option, const ordered_json&
     m.codec = value.get<std::string>();
   } else if (option == "scales") {
     m.scales = word_value<tern::scale_type>(option, value);
+  } else if (option == "activations") {
+    m.activations = word_value<activation_kind>(option, value);
   } else if (option == "hadamard") {
     const ordered_json members = members_value(option, value, m.hadamard);
     for (const auto& [name, each] : members.items()) {
@@ -247,6 +254,7 @@ inline ordered_json to_json(const method& m, const method& from = {}) {
   });
   set_if("codec", m.codec != from.codec, [&] { return m.codec; });
   set_if("scales", m.scales != from.scales, [&] { return word_of(m.scales); });
+  set_if("activations", m.activations != from.activations, [&] { return word_of(m.activations); });
   set_if("hadamard", m.hadamard != from.hadamard || m.seed != from.seed || m.block != from.block, [&] {
     return m.hadamard ? ordered_json{{"seed", m.seed}, {"block", m.block}} : ordered_json(false);
   });

@@ -50,6 +50,7 @@ inline std::vector<table_method> table_methods() {
     change(out.back().how);
   };
   add_int8("rows", [](method&) {});
+  add_int8("rows, float activations", [](method& how) { how.activations = activation_kind::real; });
   add_int8("rows, SmoothQuant 0.5", [](method& how) { how.smoothquant = 0.5; });
   add_int8("rows, LLM.int8() from 6", [](method& how) { how.outlier_columns = 6.0f; });
   add_int8("rows, Hadamard", [](method& how) { how.hadamard = true; });

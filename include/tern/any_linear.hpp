@@ -4,7 +4,7 @@
 ///     const tern::any_linear layer = from_some_file ? tern::any_linear(int4) : tern::any_linear(rotated_planes);
 ///     const auto y = layer(x);                                          // x [M x K] -> y [M x N]
 ///
-/// It holds a linear<Weights>, llm_int8_linear or llm_int8_static_linear, or rotated_linear and scaled_linear around one,
+/// It holds a linear<Weights, Activations>, llm_int8_linear or llm_int8_static_linear, or rotated_linear and scaled_linear around one,
 /// nested in any way. Each kind of layer that a program holds in one costs it that layer's kernels, so this header is not part
 /// of tern.hpp. io/safetensors_layer.hpp stores such layers and loads them.
 #pragma once
@@ -65,6 +65,7 @@ class erased_layer {
   virtual void call(matrix_view<const float> x, matrix_view<float> y, std::span<std::byte> workspace,
                     executor_reference ex) const = 0;
   virtual std::span<const float> bias() const = 0;
+  virtual bool has_float_activations() const = 0;
   virtual std::span<const std::size_t> outlier_columns() const = 0;
   virtual packed_view<i8> outlier_weights() const = 0;
   virtual std::size_t packed_bytes() const = 0;
@@ -97,6 +98,9 @@ class held_layer final : public erased_layer {
       layer_(x, y, ex);
   }
   std::span<const float> bias() const override { return layer_.bias(); }
+  bool has_float_activations() const override {
+    return requires { requires std::same_as<typename Layer::activations_type, float_activations>; };
+  }
   std::span<const std::size_t> outlier_columns() const override {
     if constexpr (std::same_as<Layer, llm_int8_static_linear>)
       return layer_.columns();
@@ -154,7 +158,7 @@ class any_linear {
  public:
   TERN_INLINE any_linear() = default;
   TERN_INLINE_COPIES(any_linear);
-  /// From linear<Weights>, llm_int8_linear, llm_int8_static_linear, or transformed_linear around them.
+  /// From linear<Weights, Activations>, llm_int8_linear, llm_int8_static_linear, or transformed_linear around them.
   /// @param before  transforms of the inputs that come before those of the layer, in the order in which they are applied
   /// Errors: shape_error when a transform is of other inputs than the layer.
   template <class Layer, class Tu = tu_tag>
@@ -170,6 +174,8 @@ class any_linear {
   std::size_t in_features() const { return layer_ == nullptr ? 0 : layer_->in_features(); }
   std::size_t out_features() const { return layer_ == nullptr ? 0 : layer_->out_features(); }
   std::span<const float> bias() const { return held().bias(); }
+  /// Whether activations go into the product as they are: float_activations.
+  bool has_float_activations() const { return held().has_float_activations(); }
   /// The transforms of the inputs, in the order in which they are applied.
   std::span<const any_transform> transforms() const { return transforms_; }
   /// The columns, behind the transforms, that llm_int8_static_linear multiplies in float; else empty.
@@ -209,7 +215,7 @@ class any_linear {
     return w;
   }
   /// The blob of the layer behind the transforms, its bias included: see io/blob.hpp. Of llm_int8_static_linear it is that of
-  /// an int8_linear, without the outlier weights.
+  /// an int8_linear, without the outlier weights. It does not say whether activations are float.
   aligned_bytes blob() const { return held().blob(); }
 
   /// Bytes of workspace that a call with so many tokens needs; aligned to 64.

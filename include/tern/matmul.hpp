@@ -102,7 +102,7 @@ concept product_right = requires(const W& w) {
 ///     y(m,n) = bias ? fma(r, x.scale(m), bias(n)) : r * x.scale(m)
 ///
 /// With a float matrix as x the inner sum is float too, r' = fma(x(k), w(k), r') over k ascending from +0, and x.scale is 1:
-/// BitLinear without quantised activations. There IEEE rules hold (infinity times a zero weight is NaN).
+/// weight-only quantisation. There IEEE rules hold (infinity times a zero weight is NaN).
 ///
 /// @param isa   the instruction set to run on, a tag such as isa::avx2{}; left out: the best of this machine
 /// @param x     [M x K] quantised activations (see quantize_activations), or float
@@ -116,8 +116,8 @@ concept product_right = requires(const W& w) {
 ///            is NaN it is NaN everywhere, but its sign and payload are not promised.
 /// Overflow:  K <= max_inputs(x has zeros, w has zeros): 131071; 65793 with zero points on one side, 33025 on both.
 /// Cost:      M N K additions; reads the packed bytes once for every 64 tokens or more. Allocates nothing, starts no thread; each
-///            thread that runs a part needs 72 KiB of stack, with AMX 132. Float x costs M N K fused multiply-adds and is many
-///            times slower: for reference and small work.
+///            thread that runs a part needs 72 KiB of stack, with AMX 132. Float x costs M N K fused multiply-adds: about
+///            what a product of float matrices does.
 /// Errors:    shape_error when shapes disagree, when int32 is asked of several planes or groups, or when x has zero points
 ///            and w no sums; range_error when K is too large; isa_error when this machine has no such instruction set, also
 ///            by TERN_FORCE_ISA. y is then untouched.

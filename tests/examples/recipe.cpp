@@ -71,7 +71,7 @@ TEST_CASE("recipe: the first rule that matches", "[examples]") {
 
 TEST_CASE("recipe: what is parsed, option by option, and printed", "[examples]") {
   const std::string text = R"({"remark": "all options", "budget": 3.5, "rules": [
-    {"match": "1", "kind": "int", "bits": 3, "clip": "absmax", "granularity": 64, "codec": "i8", "scales": "F32",
+    {"match": "1", "kind": "int", "bits": 3, "clip": "absmax", "granularity": 64, "codec": "i8", "scales": "F32", "activations": "float",
      "hadamard": {"seed": 18446744073709551615, "block": 32}, "gptq": {"damp": 0.25}, "refit_outputs": 3},
     {"match": "2", "kind": "int", "zero_point": true, "granularity": "tensor", "scales": "BF16", "smoothquant": 0.75},
     {"match": "3", "kind": "ternary", "rule": "twn", "awq": true, "hadamard": true, "weighted": true},
@@ -87,6 +87,7 @@ TEST_CASE("recipe: what is parsed, option by option, and printed", "[examples]")
                                  .granularity = tern::per_group(64),
                                  .codec = "i8",
                                  .scales = tern::scale_type::float32,
+                                 .activations = demo::activation_kind::real,
                                  .hadamard = true,
                                  .seed = 0xffffffffffffffffu,
                                  .block = 32,
@@ -129,6 +130,8 @@ TEST_CASE("recipe: what is refused, with the rule and the option", "[examples]")
   CHECK(refusal(of_option("\"bits\": 4.5")) == "recipe: rule 2: \"bits\" is an integer from 2 to 8, not 4.5");
   CHECK(refusal(of_option("\"bits\": -4")) == "recipe: rule 2: \"bits\" is an integer from 2 to 8, not -4");
   CHECK(refusal(of_option("\"clip\": \"kl\"")) == "recipe: rule 2: \"clip\" is one of \"mse\", \"absmax\", not \"kl\"");
+  CHECK(refusal(of_option("\"activations\": \"F16\"")) ==
+        "recipe: rule 2: \"activations\" is one of \"int8\", \"float\", not \"F16\"");
   CHECK(refusal(of_option("\"gptq\": 1")) == "recipe: rule 2: \"gptq\" is true, false or an object, not 1");
   CHECK(refusal(of_option("\"gptq\": {\"dump\": 1}")) == "recipe: rule 2: \"gptq\" has damp, not dump");
   CHECK(refusal(of_option("\"awq\": 1")) == "recipe: rule 2: \"awq\" is true or false, not 1");
@@ -160,6 +163,13 @@ TEST_CASE("quantize: is what the library's quantizers make, packed", "[examples]
                   tern::decompose(w, {.planes = 3, .method = tern::decompose_method::alternating}), {}, half)));
   CHECK(alike(demo::quantize(w, {.kind = weight_kind::trit_code, .scales = tern::scale_type::float32}).layer,
               tern::trit_code_linear(tern::quantize_trit_code(w))));
+
+  const auto float_layer = demo::quantize(w, {.kind = weight_kind::integers,
+                                              .clip = tern::int_clip::absmax,
+                                              .activations = demo::activation_kind::real})
+                               .layer;
+  CHECK(float_layer.has_float_activations());
+  CHECK(alike(float_layer, tern::int8_weight_only_linear(tern::quantize_absmax(w, tern::per_channel), {}, half)));
 
   // With a bias, a rotation, and what calibration knows.
   const auto x = draw_matrix(200, 80, 2);
@@ -280,6 +290,11 @@ TEST_CASE("quantize: what goes with what", "[examples]") {
   m = int8;
   m.outlier_columns = 3.0f;
   CHECK(says(m, &c) == "none");
+  m.activations = demo::activation_kind::real;
+  CHECK(says(m, &c) == "outlier columns are for int8 activations; float ones need none");
+  m.activations = demo::activation_kind::int8;
+  CHECK(says({.kind = weight_kind::trit_code, .activations = demo::activation_kind::real}, nullptr) ==
+        "float activations go with codecs n4 and i8, not b3x2");
   m.hadamard = true;
   CHECK_THAT(says(m, &c), contains("outlier columns go with int8"));
   CHECK(says({.kind = weight_kind::trit_code, .granularity = tern::per_group(32), .codec = "b3x2"}, nullptr) ==

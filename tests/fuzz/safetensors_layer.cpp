@@ -22,7 +22,7 @@ constexpr std::size_t inputs = 40;
 
 using tern_test::require;
 
-/// A layer of each codec, and of the kinds of LLM.int8(), with what it is saved as.
+/// A layer of each codec, of the kinds of LLM.int8() and of float activations, with what it is saved as.
 struct seed_layer {
   tern::aligned_bytes blob, outlier_blob;
   std::vector<float> scales;
@@ -60,6 +60,7 @@ const std::vector<seed_layer>& seed_layers() {
         tern::any_linear(tern::llm_int8_linear::from_float(w)),
         tern::any_linear(tern::llm_int8_static_linear::from_float(w, {1, 7}), {s}),
         tern::any_linear(tern::llm_int8_linear::from_float(w, bias, {.outlier_bits = 16})),
+        tern::any_linear(tern::int8_weight_only_linear::from_float(w), {s, r}),
     };
     std::vector<seed_layer> out;
     for (const tern::any_linear& layer : layers) {

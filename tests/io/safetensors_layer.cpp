@@ -133,6 +133,45 @@ TEMPLATE_LIST_TEST_CASE("safetensors layer: every codec by granularity by transf
     }
 }
 
+TEST_CASE("safetensors layer: float activations come back", "[io]") {
+  const auto w = draw_matrix(outputs, inputs, 1);
+  const any_linear layer(tern::int8_weight_only_linear::from_float(w, bias_of(outputs)));
+  check_same(layer);
+  check_same(
+      any_linear(tern::int8_weight_only_linear::from_float(w), {scaling_of(inputs), tern::hadamard_rotation(inputs)}));
+  check_same(any_linear(tern::linear<tern::int4_matrix, tern::float_activations>::from_float(w)));
+  const auto good = tensors_of(layer);
+  CHECK_THAT(good->metadata().at("tern:w"), contains(R"(, "activations": "float", "transforms": [])"));
+  CHECK(changed_file(good).load().has_float_activations());
+
+  // Without the word they are int8, as in files that know none; no other word is known.
+  const std::string text = R"("activations": "float", )";
+  const any_linear int8 = changed_file(good).replace(text, "").load();
+  CHECK(!int8.has_float_activations());
+  const auto x = draw_matrix(3, inputs, 7);
+  CHECK(same(int8(x), tern::int8_linear::from_float(w, bias_of(outputs))(x)));
+  CHECK(!same(int8(x), layer(x)));
+  const std::string says = "safetensors: layer \"w\": ";
+  for (const char* value : {"\"int8\"", "\"Float\"", "\"\"", "32", "true", "null", "[\"float\"]", "{}"})
+    CHECK(changed_file(good).replace("\"float\"", value).refusal() == says + "activations that are not \"float\"");
+  CHECK(changed_file(good).replace(text, text + text).refusal() == says + "the description has \"activations\" twice");
+  // They come with integers of 8 and 4 bits.
+  const auto trits = tensors_of(any_linear(tern::bit_linear::from_float(w)));
+  CHECK(changed_file(trits).replace("\"transforms\"", text + "\"transforms\"").refusal() ==
+        says + "float activations with codec i2");
+  tern::layer_tensors out;
+  const any_linear real_trits(tern::linear<tern::ternary_matrix<>, tern::float_activations>::from_float(w));
+  CHECK_THROWS_AS(out.add("w", real_trits), tern::range_error);
+  CHECK_THROWS_WITH(out.add("w", real_trits), contains("has float activations with codec i2, not n4 or i8"));
+  CHECK(out.tensors().empty());
+  CHECK(out.metadata().empty());
+  // LLM.int8() layers have int8 activations.
+  for (const auto& llm : {any_linear(tern::llm_int8_static_linear::from_float(w, {3, 4})),
+                          any_linear(tern::llm_int8_linear::from_float(w))})
+    CHECK(changed_file(tensors_of(llm)).replace("\"transforms\"", text + "\"transforms\"").refusal() ==
+          says + "the description has \"activations\", which such a layer does not");
+}
+
 TEST_CASE("safetensors layer: LLM.int8() and int4 come back", "[io]") {
   const auto w = draw_matrix(outputs, inputs, 1);
   for (const float threshold : {0.0f, 0.1f, 6.0f, std::numeric_limits<float>::infinity()})

@@ -43,6 +43,25 @@ inline tern::matrix<float> textbook_layer(const tern::quantized_matrix& w, const
   return y;
 }
 
+/// y = x W^T + bias in float: sums over k ascending.
+inline tern::matrix<float> textbook_float_layer(const tern::quantized_matrix& w, const std::vector<float>& bias,
+                                                const tern::matrix<float>& x) {
+  tern::matrix<float> y(x.rows(), w.rows);
+  for (std::size_t m = 0; m < x.rows(); ++m)
+    for (std::size_t n = 0; n < w.rows; ++n) {
+      float r = 0;
+      for (std::size_t p = 0; p < w.planes; ++p)
+        for (std::size_t g = 0; g < w.groups(); ++g) {
+          float sum = 0;
+          for (std::size_t k = g * w.group_inputs(); k < std::min(w.cols, (g + 1) * w.group_inputs()); ++k)
+            sum = std::fma(x(m, k), static_cast<float>(w.code_row(p, n)[k] - w.zero(p, n, g)), sum);
+          r = std::fma(sum, w.scale(p, n, g), r);
+        }
+      y(m, n) = bias.empty() ? r : r + bias[n];
+    }
+  return y;
+}
+
 inline bool same(const tern::matrix<float>& a, const tern::matrix<float>& b) {
   return a.rows() == b.rows() && a.cols() == b.cols() && std::equal(a.data(), a.data() + a.rows() * a.cols(), b.data());
 }

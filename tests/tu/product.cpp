@@ -45,6 +45,7 @@ std::vector<float> PASTE(product_, UNIT)() {
     append(all, tern::trit_code_linear::from_float(w), x);
     append(all, tern::linear<tern::trit_code_matrix<tern::b3x3>>::from_float(w), x);
     append(all, tern::llm_int8_linear::from_float(w), x);
+    append(all, tern::int8_weight_only_linear::from_float(w), x);
     // Copies, moves and what is saved.
     tern::int8_linear layer = tern::int8_linear::from_float(w), copy = layer, moved = std::move(copy);
     layer = tern::load<tern::int8_linear>(tern::save(moved));

@@ -6,7 +6,8 @@
 #include <tern/cuda/quantize.hpp>
 
 namespace tern::inline v0_1 {
-template <class Weights>
+struct int8_activations;
+template <class Weights, class Activations>
 class linear;  // of the host: tern/linear.hpp, which takes longer to compile than everything here
 }
 
@@ -40,7 +41,7 @@ class linear {
   /// Copies a layer of the host in the order of the stream; it must stay until the stream has passed.
   /// Errors: cuda_error.
   template <class Weights>
-  TERN_INLINE explicit linear(const tern::linear<Weights>& host, cudaStream_t stream = nullptr)
+  TERN_INLINE explicit linear(const tern::linear<Weights, int8_activations>& host, cudaStream_t stream = nullptr)
       : linear(device_matrix<Codec>(host.weights(), stream), host.bias(), stream) {}
 
   std::size_t in_features() const { return weights_.cols(); }
@@ -87,7 +88,7 @@ class linear {
 };
 
 template <class Weights>
-linear(const tern::linear<Weights>&, cudaStream_t = nullptr) -> linear<typename Weights::codec_type>;
+linear(const tern::linear<Weights, int8_activations>&, cudaStream_t = nullptr) -> linear<typename Weights::codec_type>;
 
 /// By the names of the host's layers. A device tells weights apart by their codec only: what they mean has been checked there.
 using bit_linear = linear<i2>;

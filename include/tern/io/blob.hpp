@@ -13,7 +13,7 @@
 
 namespace tern::inline v0_1 {
 
-template <class Weights>
+template <class Weights, class Activations>
 class linear;
 class llm_int8_linear;
 
@@ -59,8 +59,8 @@ template <class T>
 struct codec_in<T> {
   using type = typename T::codec_type;
 };
-template <class Weights>
-struct codec_in<linear<Weights>> : codec_in<Weights> {};
+template <class Weights, class Activations>
+struct codec_in<linear<Weights, Activations>> : codec_in<Weights> {};
 template <>
 struct codec_in<llm_int8_linear> : codec_in<i8> {};
 template <class T>
@@ -78,8 +78,8 @@ template <codec Codec>
 const blob_view<Codec>& contents(const blob_view<Codec>& parts) {
   return parts;
 }
-template <class Weights>
-blob_view<codec_of<Weights>> contents(const linear<Weights>& layer) {
+template <class Weights, class Activations>
+blob_view<codec_of<Weights>> contents(const linear<Weights, Activations>& layer) {
   return {layer.weights().view(), layer.bias()};
 }
 

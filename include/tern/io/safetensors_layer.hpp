@@ -83,6 +83,13 @@ inline const safetensors_tensor& tensor_of_layer(const safetensors_view& file, c
   return *tensor;
 }
 
+/// Whether the description says that activations are float. Absent, they are int8.
+inline bool read_float_activations(const json_value& description) {
+  const json_value* const value = member(description, "activations");
+  if (value != nullptr && *value != "float") fail<format_error>({"activations that are not \"float\""});
+  return value != nullptr;
+}
+
 inline std::vector<any_transform> read_transforms(const safetensors_view& file, const json_value& description,
                                                   std::size_t inputs) {
   std::vector<any_transform> transforms;
@@ -156,9 +163,19 @@ any_linear layer_of_codec(const safetensors_view& file, const json_value& descri
                         std::move(transforms));
     }
   }
-  if (in_place) return any_linear(linear<packed_view<Codec>>(parts.weights, std::move(bias)), std::move(transforms));
-  return any_linear(linear<packed_matrix<Codec>>(packed_matrix<Codec>(parts.weights), std::move(bias)),
-                    std::move(transforms));
+  const auto make = [&]<class Activations>(Activations) {
+    if (in_place)
+      return any_linear(linear<packed_view<Codec>, Activations>(parts.weights, std::move(bias)), std::move(transforms));
+    return any_linear(linear<packed_matrix<Codec>, Activations>(packed_matrix<Codec>(parts.weights), std::move(bias)),
+                      std::move(transforms));
+  };
+  if (read_float_activations(description)) {
+    if constexpr (stores_float_activations<Codec>)
+      return make(float_activations{});
+    else
+      fail<format_error>({"float activations with codec ", Codec::name()});
+  }
+  return make(int8_activations{});
 }
 
 /// The function for the codec's name. Errors: format_error when there is no such codec.

@@ -18,8 +18,8 @@
 /// |                         |             | [N x count], one or two planes                                            |
 ///
 /// The metadata have a key "tern:NAME", whose value is a JSON object of these members, all of them unless it says "only",
-/// and no others. But for the transforms and the names of tensors all of it follows from the blob: it is there for people
-/// and for other programs, and a reader refuses what contradicts the blob.
+/// and no others. But for the activations, the transforms and the names of tensors all of it follows from the blob: it is there
+/// for people and for other programs, and a reader refuses what contradicts the blob.
 ///
 /// | member            | value                                                                                        |
 /// |-------------------|----------------------------------------------------------------------------------------------|
@@ -35,6 +35,7 @@
 /// | "zero_points"     | whether there are some                                                                       |
 /// | "bias"            | whether the blob has it; else it is a tensor of its own, or there is none                    |
 /// | "bits_per_weight" | any_linear::bits_per_weight(), to four decimals                                              |
+/// | "activations"     | only where they are not int8: "float", as they are, with codecs "n4" and "i8"                |
 /// | "transforms"      | of the inputs, as they are applied: {"hadamard": {"seed": 1, "block": 128}}, the rotation of |
 /// |                   | hadamard.hpp, or {"input_scale": "NAME.input_scale"}, the tensor; 16 at most                 |
 /// | "outlier_columns" | only of a static LLM.int8() layer: "NAME.outlier_columns", the tensor                        |
@@ -54,6 +55,10 @@ inline constexpr std::string_view layer_key = "tern:";
 
 /// Each takes memory by the number of inputs: more of them would let a small file ask for any amount.
 inline constexpr std::size_t most_transforms = 16;
+
+/// Whether files have float activations with such weights: each codec costs a reader its kernels.
+template <class Codec>
+inline constexpr bool stores_float_activations = std::same_as<Codec, i8> || std::same_as<Codec, n4>;
 
 inline std::string json_list(const auto& numbers) {
   std::string out = "[";
@@ -119,7 +124,9 @@ inline std::string layer_description(std::string_view name, const any_linear& la
   out += scales[static_cast<std::size_t>(format.scales)];
   out += std::string("\", \"zero_points\": ") + (format.has_zeros ? "true" : "false");
   out += std::string(", \"bias\": ") + (blob.bias_count != 0 ? "true" : "false");
-  out += ", \"bits_per_weight\": " + json_decimal(layer.bits_per_weight()) + ", \"transforms\": [";
+  out += ", \"bits_per_weight\": " + json_decimal(layer.bits_per_weight());
+  if (layer.has_float_activations()) out += ", \"activations\": \"float\"";
+  out += ", \"transforms\": [";
   std::size_t scalings = 0;
   for (const any_transform& t : layer.transforms()) {
     if (&t != layer.transforms().data()) out += ", ";
@@ -153,16 +160,21 @@ class layer_tensors {
   /// @param name  the tensor whose place the layer takes
   /// @return bytes of all its tensors
   /// Cost:   a copy of the packed weights.
-  /// Errors: range_error for more than 16 transforms; shape_error for a layer that holds none.
+  /// Errors: range_error for more than 16 transforms, or float activations with another codec than n4 and i8; shape_error for a
+  ///         layer that holds none.
   template <class Tu = tu_tag>
   std::size_t add(const std::string& name, const any_linear& layer) {
     if (layer.transforms().size() > detail::most_transforms)
       detail::fail<range_error>({"layer_tensors: layer ", detail::shown(name).c_str(), " has ",
                                  layer.transforms().size(), " transforms, of at most ", detail::most_transforms});
     const std::size_t first = owned_.size();
-    owned_.push_back(layer.blob());
-    metadata_[std::string(detail::layer_key) + name] =
-        detail::layer_description(name, layer, tern::read_blob_info(owned_.back()));
+    aligned_bytes blob = layer.blob();
+    const blob_info info = tern::read_blob_info(blob);
+    if (layer.has_float_activations() && info.codec() != i8::name() && info.codec() != n4::name())
+      detail::fail<range_error>({"layer_tensors: layer ", detail::shown(name).c_str(),
+                                 " has float activations with codec ", info.codec(), ", not n4 or i8"});
+    metadata_[std::string(detail::layer_key) + name] = detail::layer_description(name, layer, info);
+    owned_.push_back(std::move(blob));
     append(name, "U8", 1);
     std::size_t scalings = 0;
     for (const any_transform& t : layer.transforms())
