@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /// Kernels allocate nothing. Counts the calls of operator new, which this program replaces.
+#include <tern/mixed_linear.hpp>
 #include <tern/quantize/gptq.hpp>
 #include <tern/quantize/output_refit.hpp>
 #include <tern/tern.hpp>
@@ -82,6 +83,15 @@ TEMPLATE_LIST_TEST_CASE("a layer with a workspace allocates nothing, from its fi
   CHECK(allocations_of([&] { layer(x, y, workspace, tern::openmp_executor(3)); }) == 0);
 #endif
   CHECK(allocations_of([&] { static_cast<void>(layer(x)); }) == 2);  // the result and the workspace: the counter counts
+}
+
+TEST_CASE("a layer in parts allocates nothing", "[allocation]") {
+  const tern::int8_matrix w(tern::quantize_absmax(tern_test::draw_matrix(2, 100, 1)));
+  const tern::mixed_linear<tern::int8_matrix, tern::int8_matrix> layer({w, {0, 2}}, {w, {1, 3}}, std::vector<float>(4));
+  const auto x = tern_test::draw_matrix(3, 100, 2);
+  tern::matrix<float> y(3, 4);
+  tern::aligned_bytes workspace(layer.workspace_bytes(3));
+  CHECK(allocations_of([&] { layer(x, y, workspace); }) == 0);
 }
 
 TEST_CASE("products and quantising into storage allocate nothing", "[allocation]") {
