@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /// Kernels allocate nothing. Counts the calls of operator new, which this program replaces.
+#include <tern/mixed_linear.hpp>
 #include <tern/quantize/gptq.hpp>
 #include <tern/quantize/output_refit.hpp>
 #include <tern/tern.hpp>
@@ -83,6 +84,15 @@ TEMPLATE_LIST_TEST_CASE("a layer with a workspace allocates nothing, from its fi
 #endif
   CHECK(allocations_of([&] { static_cast<void>(layer(x)); }) ==
         (layer.workspace_bytes(tokens) == 0 ? 1u : 2u));  // y, and the workspace
+}
+
+TEST_CASE("a layer in parts allocates nothing", "[allocation]") {
+  const tern::int8_matrix w(tern::quantize_absmax(tern_test::draw_matrix(2, 100, 1)));
+  const tern::mixed_linear<tern::int8_matrix, tern::int8_matrix> layer({w, {0, 2}}, {w, {1, 3}}, std::vector<float>(4));
+  const auto x = tern_test::draw_matrix(3, 100, 2);
+  tern::matrix<float> y(3, 4);
+  tern::aligned_bytes workspace(layer.workspace_bytes(3));
+  CHECK(allocations_of([&] { layer(x, y, workspace); }) == 0);
 }
 
 TEST_CASE("products and quantising into storage allocate nothing", "[allocation]") {

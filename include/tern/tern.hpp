@@ -24,7 +24,8 @@
 /// migrate.hpp, mixed_precision.hpp, io/hessian_blob.hpp); tern/quantize/synthetic.hpp, weights to test with;
 /// tern/io/mapped_file.hpp, which needs POSIX; tern/io/safetensors_writer.hpp, and tern/io/safetensors.hpp, which needs
 /// nlohmann/json: the format of models; tern/any_linear.hpp, layers that are chosen at run time, and
-/// tern/io/safetensors_layer_writer.hpp and safetensors_layer.hpp, which store them.
+/// tern/io/safetensors_layer_writer.hpp and safetensors_layer.hpp, which store them; tern/mixed_linear.hpp, layers whose
+/// outputs have weights of different precision.
 #pragma once
 
 #include <tern/io/blob.hpp>

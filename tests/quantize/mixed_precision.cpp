@@ -142,3 +142,73 @@ TEST_CASE("mixed precision: measured curves of rows and layers", "[quantize]") {
   CHECK_THROWS_AS(tern::plane_curves(w, h, 2, {.granularity = tern::per_tensor}), tern::range_error);
   CHECK_THROWS_AS(tern::layer_curve(curves{{{1, 1}}, {{1, 1}, {2, 1}}}), tern::shape_error);
 }
+
+TEST_CASE("mixed precision: importances of outputs", "[quantize]") {
+  const auto w = tern_test::draw_matrix(3, 60, 5);
+  tern::hessian h(60);
+  h.observe(tern_test::draw_matrix(100, 60, 6));
+  const std::vector<float> importance = {1.0f, 0.0f, 2.5f};
+  const auto plain = tern::plane_curves(w, h, 2),
+             factors = tern::plane_curves(w, h, 2, {.output_importance = importance});
+  for (std::size_t n = 0; n < 3; ++n)
+    for (std::size_t p = 0; p < 2; ++p) {
+      CHECK(factors[n][p].error == static_cast<double>(importance[n]) * plain[n][p].error);
+      CHECK(factors[n][p].bits == plain[n][p].bits);
+    }
+  const auto with = [&](std::vector<float> of_outputs) {
+    return tern::plane_curves(w, h, 2, {.output_importance = of_outputs});
+  };
+  CHECK_THROWS_WITH(with({1, 2}), contains("2 importances for 3 outputs"));
+  CHECK_THROWS_WITH(with({1, 2, -1}), contains("importance of output 2"));
+  CHECK_THROWS_AS(with({1, std::numeric_limits<float>::infinity(), 1}), tern::range_error);
+  CHECK_THROWS_AS(with({std::numeric_limits<float>::quiet_NaN(), 1, 1}), tern::range_error);
+}
+
+TEST_CASE("mixed precision: blocks of rows and the rows of each choice", "[quantize]") {
+  const curves rows = {{{1, 5}, {2, 1}}, {{1, 9}, {2, 2}}, {{1, 5}, {2, 3}}, {{1, 1}, {2, 0}}, {{1, 7}, {3, 4}}};
+  const auto blocks = tern::row_blocks(rows, 2);
+  REQUIRE(blocks.size() == 3);
+  CHECK(blocks[0].rows == std::vector<std::size_t>{1, 4});
+  CHECK(blocks[1].rows == std::vector<std::size_t>{0, 2});
+  CHECK(blocks[2].rows == std::vector<std::size_t>{3});
+  CHECK((blocks[0].curve[1].bits == 5 && blocks[0].curve[1].error == 6));
+  CHECK((blocks[1].curve[0].bits == 2 && blocks[1].curve[0].error == 10));
+  const std::vector<std::size_t> chosen = {1, 0, 1};
+  CHECK(tern::rows_of_points(blocks, chosen) == std::vector<std::vector<std::size_t>>{{0, 2}, {1, 3, 4}});
+  const std::vector<std::size_t> first = {0, 0, 0}, few = {0, 0}, beyond = {0, 2, 0};
+  CHECK(tern::rows_of_points(blocks, first) == std::vector<std::vector<std::size_t>>{{0, 1, 2, 3, 4}, {}});
+  CHECK(tern::row_blocks(curves{}).empty());
+  CHECK(tern::rows_of_points({}, {}).empty());
+  CHECK_THROWS_AS(tern::rows_of_points(blocks, few), tern::shape_error);
+  CHECK_THROWS_WITH(tern::rows_of_points(blocks, beyond), contains("point 2 of 2"));
+  auto strange = blocks;
+  strange[1].rows[0] = 5;
+  CHECK_THROWS_WITH(tern::rows_of_points(strange, chosen), contains("row 5 of 5"));
+  strange = blocks;
+  strange[2].curve.push_back({9, 0});
+  const std::vector<std::size_t> third = {0, 0, 2};
+  CHECK_THROWS_WITH(tern::rows_of_points(strange, third), contains("blocks of 2 points and of more"));
+  CHECK_THROWS_AS(tern::row_blocks(rows, 0), tern::range_error);
+  CHECK_THROWS_AS(tern::row_blocks(curves{{{1, 1}}, {{1, 1}, {2, 1}}}), tern::shape_error);
+  CHECK_THROWS_AS(tern::row_blocks(curves{{}}), tern::shape_error);
+
+  // The order of 500 rows, by the standard library.
+  std::mt19937 random(7);
+  curves many(500);
+  for (auto& curve : many) curve = {{1, static_cast<double>(random() % 50)}};
+  std::vector<std::size_t> order(many.size()), found;
+  for (std::size_t n = 0; n < order.size(); ++n) order[n] = n;
+  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return many[a][0].error > many[b][0].error; });
+  for (const auto& block : tern::row_blocks(many)) {
+    CHECK(block.rows.size() == (found.size() == 496 ? 4 : 16));
+    found.insert(found.end(), block.rows.begin(), block.rows.end());
+  }
+  CHECK(found == order);
+
+  const auto w = tern_test::draw_matrix(4, 3, 8);
+  const std::size_t some[] = {3, 1}, outside[] = {4};
+  const auto taken = tern::take_rows(w, some);
+  CHECK(taken.rows() == 2);
+  for (std::size_t k = 0; k < 3; ++k) CHECK((taken(0, k) == w(3, k) && taken(1, k) == w(1, k)));
+  CHECK_THROWS_WITH(tern::take_rows(w, outside), contains("row 4 of 4"));
+}

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <tern/any_linear.hpp>
 #include <tern/io/safetensors_layer_writer.hpp>
+#include <tern/mixed_linear.hpp>
 #include <tern/quantize/compat.hpp>
 #include <tern/tern.hpp>
 #include <tern/thread_pool.hpp>
@@ -60,6 +61,19 @@ std::vector<float> PASTE(product_, UNIT)() {
     tern::layer_tensors tensors;
     tensors.add("w", same);
     all.push_back(static_cast<float>(tern::save_safetensors(tensors.tensors(), tensors.metadata()).size()));
+    // Outputs in parts, listed by hand: the even ones, and the odd ones.
+    std::vector<std::size_t> even, odd;
+    tern::matrix<float> of_even(19, 263), of_odd(18, 263);
+    for (std::size_t n = 0; n < 37; ++n) {
+      for (std::size_t k = 0; k < 263; ++k) (n % 2 == 0 ? of_even : of_odd)(n / 2, k) = w(n, k);
+      (n % 2 == 0 ? even : odd).push_back(n);
+    }
+    const tern::mixed_linear<tern::ternary_matrix<tern::b3>, tern::int8_matrix> mixed(
+        {tern::ternary_matrix<tern::b3>(tern::quantize_absmean(of_even)), even},
+        {tern::int8_matrix(tern::quantize_absmax(of_odd)), odd}, std::vector<float>(37, 0.3f)),
+        mixed_copy = mixed;
+    append(all, mixed_copy, x);
+    all.push_back(mixed_copy.dequantized()(3, 5));
     // Threads.
     immediate_pool pool;
     tern::matrix<float> y(tokens, 37);
