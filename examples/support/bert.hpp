@@ -188,16 +188,25 @@ class bert {
   /// Errors: as check(), nothing being written then.
   void embed(std::span<const std::vector<std::int32_t>> sentences, tern::matrix_view<float> embeddings,
              bert_workspace& workspace, const linear_observer& observe = {}) const {
-    std::size_t tokens = 0, longest = 0, map_bytes = 0;
-    for (const std::vector<std::int32_t>& ids : sentences) {
-      check(ids);
-      tokens += ids.size();
-      longest = std::max(longest, ids.size());
-    }
-    for (const linear_map& map : maps_)
-      if (map.workspace_bytes) map_bytes = std::max(map_bytes, map.workspace_bytes(tokens));
-    workspace.grow(config(), tokens, longest, map_bytes);
-    run{*this, sentences, tokens, workspace, observe}.embed(embeddings);
+    run here = start(sentences, workspace, observe);
+    const tern::matrix_view<float> hidden = here.rows(workspace.hidden);
+    here.look_up(hidden);
+    for (std::size_t l = 0; l < config().layers; ++l) here.apply_layer(l, hidden);
+    here.pool(hidden, embeddings);
+  }
+
+  /// The two parts of embed for whoever needs what is between layers: what the first layer is given, and one layer.
+  ///
+  /// @param hidden  [tokens of all sentences x width]
+  /// Errors: as check(), nothing being written then.
+  void look_up(std::span<const std::vector<std::int32_t>> sentences, tern::matrix_view<float> hidden,
+               bert_workspace& workspace) const {
+    start(sentences, workspace, {}).look_up(hidden);
+  }
+  void apply_layer(std::size_t layer, std::span<const std::vector<std::int32_t>> sentences,
+                   tern::matrix_view<float> hidden, bert_workspace& workspace,
+                   const linear_observer& observe = {}) const {
+    start(sentences, workspace, observe).apply_layer(layer, hidden);
   }
 
  private:
@@ -298,26 +307,21 @@ class bert {
     const bert_config& config() const { return p().config; }
     tern::matrix_view<float> rows(tern::matrix<float>& m) const { return {m.data(), tokens, config().width}; }
 
-    void embed(tern::matrix_view<float> embeddings) {
-      const tern::matrix_view<float> hidden = rows(workspace.hidden), query = rows(workspace.query),
-                                     key = rows(workspace.key), value = rows(workspace.value),
-                                     context = rows(workspace.context);
+    void apply_layer(std::size_t l, tern::matrix_view<float> hidden) {
+      const tern::matrix_view<float> query = rows(workspace.query), key = rows(workspace.key),
+                                     value = rows(workspace.value), context = rows(workspace.context);
       const tern::matrix_view<float> intermediate(workspace.intermediate.data(), tokens, config().intermediate);
-      look_up(hidden);
-      for (std::size_t l = 0; l < config().layers; ++l) {
-        const std::span maps = model.maps().subspan(6 * l, 6);
-        apply(maps[0], hidden, query);
-        apply(maps[1], hidden, key);
-        apply(maps[2], hidden, value);
-        attend(query, key, value, context);
-        apply(maps[3], context, query);
-        add_and_normalize(query, hidden, p().layers[l].attention);
-        apply(maps[4], hidden, intermediate);
-        gelu(intermediate);
-        apply(maps[5], intermediate, query);
-        add_and_normalize(query, hidden, p().layers[l].output);
-      }
-      pool(hidden, embeddings);
+      const std::span maps = model.maps().subspan(6 * l, 6);
+      apply(maps[0], hidden, query);
+      apply(maps[1], hidden, key);
+      apply(maps[2], hidden, value);
+      attend(query, key, value, context);
+      apply(maps[3], context, query);
+      add_and_normalize(query, hidden, p().layers[l].attention);
+      apply(maps[4], hidden, intermediate);
+      gelu(intermediate);
+      apply(maps[5], intermediate, query);
+      add_and_normalize(query, hidden, p().layers[l].output);
     }
 
     /// Books the time since the last call.
@@ -410,6 +414,21 @@ class bert {
       }
     }
   };
+
+  /// Checks, and grows the workspace.
+  run start(std::span<const std::vector<std::int32_t>> sentences, bert_workspace& workspace,
+            const linear_observer& observe) const {
+    std::size_t tokens = 0, longest = 0, map_bytes = 0;
+    for (const std::vector<std::int32_t>& ids : sentences) {
+      check(ids);
+      tokens += ids.size();
+      longest = std::max(longest, ids.size());
+    }
+    for (const linear_map& map : maps_)
+      if (map.workspace_bytes) map_bytes = std::max(map_bytes, map.workspace_bytes(tokens));
+    workspace.grow(config(), tokens, longest, map_bytes);
+    return run{*this, sentences, tokens, workspace, observe};
+  }
 
   std::shared_ptr<const parameters> parameters_;
   std::vector<linear_map> maps_;

@@ -45,6 +45,7 @@ struct method {
   bool weighted = false;                      ///< scales fitted with the importances of the inputs
   bool gptq = false;                          ///< error feedback
   double damp = 0.01;                         ///< of gptq
+  std::size_t sweeps = 0;                     ///< of coordinate descent after gptq, at most
   std::size_t refit_outputs = 0;              ///< rounds of refitting the scales in the outputs
   std::optional<double> smoothquant = {};     ///< alpha
   bool awq = false;                           ///< the exponent by search
@@ -109,7 +110,7 @@ inline std::string short_name(const method& m) {
   if (m.granularity.kind == tern::granularity::sharing::tensor) name += " tensor";
   if (m.granularity.kind == tern::granularity::sharing::group) name += fmt::format(" g{}", m.granularity.group);
   if (m.weighted) name += " weighted";
-  if (m.gptq) name += " gptq";
+  if (m.gptq) name += m.sweeps == 0 ? " gptq" : " gptq descent";
   if (m.refit_outputs != 0) name += " refit";
   if (m.hadamard) name += " hadamard";
   if (m.smoothquant) name += fmt::format(" smooth {:g}", *m.smoothquant);
@@ -165,7 +166,7 @@ inline tern::hessian rotated_hessian(const tern::hessian& h, const tern::hadamar
 /// Codes, scales, and the code where they are levels of one.
 inline tern::quantized_trit_code quantize_codes(const tern::matrix<float>& w, const method& m, const tern::hessian* h,
                                                 tern::executor_reference ex, const layer_progress& progress) {
-  const tern::gptq_options feedback{.granularity = m.granularity, .damp = m.damp};
+  const tern::gptq_options feedback{.granularity = m.granularity, .damp = m.damp, .sweeps = m.sweeps};
   std::vector<float> importance;
   if (m.weighted) importance = tern::importances(*h);
   tern::quantized_trit_code q;

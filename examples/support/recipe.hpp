@@ -25,7 +25,7 @@
 /// | "activations"     | "int8", "float"                                               | float: codecs n4 and i8             |
 /// | "hadamard"        | true, or {"seed": 1, "block": 128}                            |                                     |
 /// | "weighted"        | true                                                          | with calibration, as all that follow |
-/// | "gptq"            | true, or {"damp": 0.01}                                       |                                     |
+/// | "gptq"            | true, or {"damp": 0.01, "sweeps": 0}                          |                                     |
 /// | "refit_outputs"   | rounds                                                        |                                     |
 /// | "smoothquant"     | alpha, 0 to 1                                                 |                                     |
 /// | "awq"             | true                                                          |                                     |
@@ -204,8 +204,12 @@ inline void set_option(method& m, const std::string& option, const ordered_json&
   } else if (option == "gptq") {
     const ordered_json members = members_value(option, value, m.gptq);
     for (const auto& [name, each] : members.items()) {
-      if (name != "damp") refuse("\"gptq\" has damp, not " + name);
-      m.damp = number_value("damp", each, 0, 1e6);
+      if (name == "damp")
+        m.damp = number_value("damp", each, 0, 1e6);
+      else if (name == "sweeps")
+        m.sweeps = integer_value("sweeps", each, 0, 1000);
+      else
+        refuse("\"gptq\" has damp and sweeps, not " + name);
     }
   } else if (option == "refit_outputs") {
     m.refit_outputs = integer_value(option, value, 0, 100);
@@ -259,8 +263,8 @@ inline ordered_json to_json(const method& m, const method& from = {}) {
     return m.hadamard ? ordered_json{{"seed", m.seed}, {"block", m.block}} : ordered_json(false);
   });
   set_if("weighted", m.weighted != from.weighted, [&] { return m.weighted; });
-  set_if("gptq", m.gptq != from.gptq || m.damp != from.damp, [&] {
-    return m.gptq ? ordered_json{{"damp", m.damp}} : ordered_json(false);
+  set_if("gptq", m.gptq != from.gptq || m.damp != from.damp || m.sweeps != from.sweeps, [&] {
+    return m.gptq ? ordered_json{{"damp", m.damp}, {"sweeps", m.sweeps}} : ordered_json(false);
   });
   set_if("refit_outputs", m.refit_outputs != from.refit_outputs, [&] { return m.refit_outputs; });
   set_if("smoothquant", m.smoothquant != from.smoothquant, [&] { return optional(m.smoothquant); });

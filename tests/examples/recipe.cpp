@@ -72,7 +72,7 @@ TEST_CASE("recipe: the first rule that matches", "[examples]") {
 TEST_CASE("recipe: what is parsed, option by option, and printed", "[examples]") {
   const std::string text = R"({"remark": "all options", "budget": 3.5, "rules": [
     {"match": "1", "kind": "int", "bits": 3, "clip": "absmax", "granularity": 64, "codec": "i8", "scales": "F32", "activations": "float",
-     "hadamard": {"seed": 18446744073709551615, "block": 32}, "gptq": {"damp": 0.25}, "refit_outputs": 3},
+     "hadamard": {"seed": 18446744073709551615, "block": 32}, "gptq": {"damp": 0.25, "sweeps": 4}, "refit_outputs": 3},
     {"match": "2", "kind": "int", "zero_point": true, "granularity": "tensor", "scales": "BF16", "smoothquant": 0.75},
     {"match": "3", "kind": "ternary", "rule": "twn", "awq": true, "hadamard": true, "weighted": true},
     {"match": "4", "kind": "planes", "planes": 5, "fit": "refit", "gptq": true, "hadamard": false},
@@ -93,6 +93,7 @@ TEST_CASE("recipe: what is parsed, option by option, and printed", "[examples]")
                                  .block = 32,
                                  .gptq = true,
                                  .damp = 0.25,
+                                 .sweeps = 4,
                                  .refit_outputs = 3});
   CHECK(r.rules[1].how == method{.kind = weight_kind::integers,
                                  .zero_point = true,
@@ -133,7 +134,7 @@ TEST_CASE("recipe: what is refused, with the rule and the option", "[examples]")
   CHECK(refusal(of_option("\"activations\": \"F16\"")) ==
         "recipe: rule 2: \"activations\" is one of \"int8\", \"float\", not \"F16\"");
   CHECK(refusal(of_option("\"gptq\": 1")) == "recipe: rule 2: \"gptq\" is true, false or an object, not 1");
-  CHECK(refusal(of_option("\"gptq\": {\"dump\": 1}")) == "recipe: rule 2: \"gptq\" has damp, not dump");
+  CHECK(refusal(of_option("\"gptq\": {\"dump\": 1}")) == "recipe: rule 2: \"gptq\" has damp and sweeps, not dump");
   CHECK(refusal(of_option("\"awq\": 1")) == "recipe: rule 2: \"awq\" is true or false, not 1");
   CHECK(refusal(of_option("\"code\": [3]")) ==
         "recipe: rule 2: \"code\" is a plane code such as [3, 2] or [9, 5, 3], not [3]");

@@ -24,8 +24,8 @@
 /// 4096 x 4096 with k = 2 in groups of 128 takes 6 to 9 seconds on two hyperthreads of a Xeon. Not part of tern.hpp.
 #pragma once
 
+#include <tern/quantize/coordinate_descent.hpp>
 #include <tern/quantize/feedback.hpp>
-#include <tern/quantize/gptq_levels.hpp>
 
 namespace tern::inline v0_1 {
 
@@ -49,6 +49,9 @@ struct gptq_options {
   gptq_scales scales = gptq_scales::fed;
   /// Whether scales are fitted with the importances of the inputs, importances(h), or all inputs alike.
   bool weighted = true;
+  /// Sweeps of coordinate descent over the codes of a row that follow (coordinate_descent.hpp), at most: they end where
+  /// no code changes.
+  std::size_t sweeps = 0;
 };
 
 /// How scales of integer codes are found.
@@ -95,6 +98,7 @@ struct sweep_scratch {
   matrix<float> errors;                 // [strip rows x K], by place
   std::vector<double> sums, continued;  // [strip rows x widest block], [widest group]
   std::vector<float> group;             // [widest group], by input
+  std::vector<code_descent> descent;    // one, or none without sweeps of it
 };
 
 /// Everything about the inputs that all rows share.
@@ -105,6 +109,8 @@ struct sweep_plan {
   std::size_t widest = 0;
   std::vector<float> importance;
   bool fed = false;
+  std::size_t sweeps = 0;
+  matrix<float> damped = {};  // H, scaled and damped, where there are sweeps of coordinate descent
 };
 
 /// Fits the scales of the group that has the places `at`, `sums` being what is fed into them (by place, from `first`).
@@ -185,6 +191,7 @@ void sweep_rows(const sweep_plan& plan, matrix_view<const float> w, std::vector<
           sweep_row(plan, work, w.row(first + n), first + n, block, work.sums.data() + n * width, work.errors.row(n),
                     q);
       }
+      for (code_descent& descent : work.descent) descent.run(work.levels, q, w, plan.damped, first, rows, plan.sweeps);
       meter.add_one();
     }
   });
@@ -256,15 +263,28 @@ quantized_matrix feed_errors(const char* what, matrix_view<const float> w, const
     sweep_plan plan{what, {}, {}, 0, {}, o.scales == gptq_scales::fed && group < count};
     plan.blocks = blocks_of(order.groups, plan.fed);
     for (const place_range block : plan.blocks) plan.widest = greater(plan.widest, block.end - block.begin);
-    plan.factor =
-        factor_hessian(what, h, std::move(order.places), o.damp * (trace / static_cast<double>(count)), ex, meter);
+    const double damp = o.damp * (trace / static_cast<double>(count));
+    plan.factor = factor_hessian(what, h, std::move(order.places), damp, ex, meter);
     if (o.weighted) plan.importance = tern::importances(h);
+    if (o.sweeps != 0) {
+      const double unit = float_unit(h);
+      plan.sweeps = o.sweeps;
+      plan.damped = matrix<float>(count, count);
+      for (std::size_t i = 0; i < count; ++i)
+        for (std::size_t j = 0; j < count; ++j) plan.damped(i, j) = saturated((h(i, j) + (i == j ? damp : 0.0)) * unit);
+    }
     using levels_type = decltype(make_levels(group));
     std::vector<sweep_scratch<levels_type>> scratch;
     for (std::size_t i = 0; i < part_count(strips, ex); ++i)
-      scratch.push_back({make_levels(group), product_workspace(), matrix<float>(strip_of_rows, count),
-                         std::vector<double>(strip_of_rows * plan.widest), std::vector<double>(group),
-                         std::vector<float>(group)});
+      scratch.push_back({make_levels(group),
+                         product_workspace(),
+                         matrix<float>(strip_of_rows, count),
+                         std::vector<double>(strip_of_rows * plan.widest),
+                         std::vector<double>(group),
+                         std::vector<float>(group),
+                         {}});
+    if (o.sweeps != 0)
+      for (auto& each : scratch) each.descent.emplace_back(strip_of_rows, count);
     sweep_rows(plan, w, scratch, ex, meter, q);
     meter.stop_if_cancelled(what);
     check_levels(what, q);
