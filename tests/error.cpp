@@ -16,6 +16,13 @@ TEST_CASE("errors: one base, a text with the numbers in it", "[error]") {
   CHECK_THROWS_AS(fail<tern::isa_error>({"a"}), std::exception);
 }
 
+TEST_CASE("message: every integer", "[error]") {
+  constexpr auto least = std::numeric_limits<std::int64_t>::min();
+  constexpr tern::detail::message_part part(least);  // no constant if its negation overflowed
+  CHECK(tern::detail::join({part, " ", std::int8_t{-128}, " ", std::numeric_limits<std::uint64_t>::max()}) ==
+        "-9223372036854775808 -128 18446744073709551615");
+}
+
 TEST_CASE("sizes: products that do not fit are refused", "[error]") {
   constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
   static_assert(tern::detail::checked_product(1000, 1000) == 1000000);

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include <tern/thread_pool.hpp>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <latch>
+#include <limits>
 #include <new>
 #include <unsupported/Eigen/CXX11/ThreadPool>
 
@@ -67,7 +70,47 @@ static_assert(tern::executor<tern::serial_executor> && tern::executor<thread_exe
 static_assert(tern::executor<tern::pool_executor<Eigen::ThreadPoolInterface>>);
 static_assert(!tern::executor<int> && !tern::thread_pool<thread_executor>);
 
+/// Runs two of the parts that it asks for: the first and the last.
+struct ends_executor {
+  std::size_t parts;
+
+  std::size_t concurrency() const { return parts; }
+  void parallel_for(std::size_t n, auto&& f) const {
+    f(std::size_t{0});
+    f(n - 1);
+  }
+};
+
 }  // namespace
+
+TEST_CASE("for_each_part: every piece once, in parts that differ by one at most", "[parallel]") {
+  for (std::size_t count = 0; count < 30; ++count)
+    for (std::size_t parts = 1; parts < 12; ++parts) {
+      std::size_t next = 0, part = 0;
+      std::vector<std::size_t> sizes;
+      tern::detail::for_each_part(count, counting_executor{parts},
+                                  [&](std::size_t i, std::size_t begin, std::size_t end) {
+                                    CHECK(i == part++);
+                                    CHECK(begin == next);
+                                    CHECK(begin < end);
+                                    next = end;
+                                    sizes.push_back(end - begin);
+                                  });
+      CHECK(next == count);
+      CHECK(sizes.size() == std::min(count, parts));
+      if (count != 0)
+        CHECK(*std::max_element(sizes.begin(), sizes.end()) - *std::min_element(sizes.begin(), sizes.end()) <= 1);
+    }
+}
+
+TEST_CASE("for_each_part: as many parts as pieces, whatever that is", "[parallel]") {
+  const std::size_t count = std::numeric_limits<std::size_t>::max() / GENERATE(as<std::size_t>(), 1, 2, 3);
+  std::vector<std::array<std::size_t, 3>> parts;
+  tern::detail::for_each_part(count, ends_executor{count}, [&](std::size_t i, std::size_t begin, std::size_t end) {
+    parts.push_back({i, begin, end});
+  });
+  CHECK(parts == std::vector<std::array<std::size_t, 3>>{{0, 0, 1}, {count - 1, count - 1, count}});
+}
 
 TEST_CASE("serial_executor: each index once, in order", "[parallel]") {
   check_executor(tern::serial_executor{});

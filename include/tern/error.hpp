@@ -68,7 +68,8 @@ class message_part {
   constexpr message_part(std::string_view text) : text_(text) {}
   constexpr message_part(std::unsigned_integral auto number) : magnitude_(number) {}
   constexpr message_part(std::signed_integral auto number)
-      : negative_(number < 0), magnitude_(static_cast<std::uint64_t>(number < 0 ? -std::int64_t{number} : number)) {}
+      : negative_(number < 0),
+        magnitude_(number < 0 ? 0 - static_cast<std::uint64_t>(number) : static_cast<std::uint64_t>(number)) {}
   constexpr message_part(float number) : real_(number), is_real_(true) {}
 
   void append_to(std::string& out) const {

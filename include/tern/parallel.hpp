@@ -48,6 +48,8 @@ std::size_t part_count(std::size_t count, const Executor& ex) {
 template <executor Executor, class F>
 void for_each_part(std::size_t count, const Executor& ex, F&& f) {
   const std::size_t parts = part_count(count, ex);
+  // No product of an index and the count, which could wrap: an executor may ask for any number of parts.
+  const auto begin = [&](std::size_t i) { return i * (count / parts) + lesser(i, count % parts); };
   if (parts == 1) f(std::size_t{0}, std::size_t{0}, count);
   if (parts <= 1) return;
 #if defined(__cpp_exceptions)
@@ -55,14 +57,14 @@ void for_each_part(std::size_t count, const Executor& ex, F&& f) {
   std::atomic<bool> has_thrown = false;
   ex.parallel_for(parts, [&](std::size_t i) {
     try {
-      f(i, i * count / parts, (i + 1) * count / parts);
+      f(i, begin(i), begin(i + 1));
     } catch (...) {
       if (!has_thrown.exchange(true)) thrown = std::current_exception();
     }
   });
   if (thrown) std::rethrow_exception(thrown);
 #else
-  ex.parallel_for(parts, [&](std::size_t i) { f(i, i * count / parts, (i + 1) * count / parts); });
+  ex.parallel_for(parts, [&](std::size_t i) { f(i, begin(i), begin(i + 1)); });
 #endif
 }
 

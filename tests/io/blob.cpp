@@ -603,4 +603,11 @@ TEST_CASE("blob: matrices without elements, of any other size", "[io]") {
   put(bytes_of(blob), 32, std::uint64_t{enormous});
   fix_checksums(blob);
   CHECK(tern::load<tern::ternary_matrix<>>(blob).cols() == enormous);
+  // But planes are looped over: as many as bytes, and no more.
+  put(bytes_of(blob), 40, std::uint64_t{192});
+  fix_checksums(blob);
+  CHECK(tern::load<tern::multi_ternary_matrix<>>(blob).planes() == 192);
+  put(bytes_of(blob), 40, std::uint64_t{193});
+  fix_checksums(blob);
+  CHECK_THROWS_WITH(tern::load<tern::multi_ternary_matrix<>>(blob), "blob: 193 planes without rows in a blob of 192");
 }

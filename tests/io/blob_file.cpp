@@ -118,6 +118,8 @@ TEST_CASE("mapped_file: what cannot be mapped", "[io]") {
                     "mapped_file: cannot open " + (here / "absent") + ": No such file or directory");
   CHECK_THROWS_AS(tern::mapped_file(here / "."), io_error);
   CHECK_THROWS_WITH(tern::mapped_file("/dev/null"), "mapped_file: /dev/null is not a regular file");
+  REQUIRE(::mkfifo((here / "fifo").c_str(), 0600) == 0);  // nobody writes to it, and nobody waits
+  CHECK_THROWS_WITH(tern::mapped_file(here / "fifo"), "mapped_file: " + (here / "fifo") + " is not a regular file");
 }
 
 TEST_CASE("blob_file: saving again replaces the file, and who has it mapped keeps the old one", "[io]") {

@@ -183,9 +183,11 @@ inline blob_info read_header(std::span<const std::byte> bytes) {
       (h.bias_count * sizeof(float) + storage_alignment - 1) / storage_alignment * storage_alignment != left)
     fail<format_error>({"blob: ", h.bias_count, " biases from ", h.bias_offset, " in a blob of ", h.blob_bytes});
 
-  // Without columns rows take no bytes: nothing else would bound what a reader loops over.
+  // Without columns rows take no bytes, and without rows planes: nothing else would bound what a reader loops over.
   if (h.cols == 0 && h.rows > h.blob_bytes)
     fail<format_error>({"blob: ", h.rows, " rows without columns in a blob of ", h.blob_bytes});
+  if (h.rows == 0 && h.planes > h.blob_bytes)
+    fail<format_error>({"blob: ", h.planes, " planes without rows in a blob of ", h.blob_bytes});
   info.format.rows = static_cast<std::size_t>(h.rows);
   info.format.cols = static_cast<std::size_t>(h.cols);
   info.format.planes = static_cast<std::size_t>(h.planes);

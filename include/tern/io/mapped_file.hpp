@@ -26,7 +26,8 @@ namespace detail::inline TERN_TU {
 
 /// Maps a regular file whole. An empty one is no bytes at no address, since there is nothing to map.
 inline std::span<const std::byte> map_file(const std::string& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Without O_NONBLOCK a FIFO would wait for somebody to write to it; on regular files the flag means nothing.
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) fail<io_error>({"mapped_file: cannot open ", path.c_str(), ": ", std::strerror(errno)});
   struct stat facts;
   int reason = ::fstat(descriptor, &facts) == 0 ? 0 : errno;
