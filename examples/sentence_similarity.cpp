@@ -157,8 +157,8 @@ void run_table(const bert& model, const model_tokenizer& tokenizer, const option
   std::size_t tokens = 0;
   for (const token_ids& ids : evaluation_set) tokens += ids.size();
   const std::size_t bytes = std::filesystem::file_size(options.model + "/model.safetensors");
-  const std::vector<table_row> rows =
-      make_table(model, table_methods(), options.quantized, seen, evaluation_set, threads, bytes, options.rounds);
+  const std::vector<table_row> rows = make_table(model, table_methods(), options.quantized, seen, calibration_set,
+                                                 evaluation_set, threads, bytes, options.rounds);
   print_table(rows);
   fmt::print("\n* as if packed to the bit: tern stores INT3 as INT4 and INT5 as INT8.\n");
   fmt::print("Embeddings of {} sentences of {:.1f} tokens against the float ones; calibration on {} others.\n",

@@ -20,6 +20,7 @@
 
 #include "embedder.hpp"
 #include "progress.hpp"
+#include "quantize_in_sequence.hpp"
 #include "quantize_layer.hpp"
 #include "svg_chart.hpp"
 
@@ -30,13 +31,15 @@ struct table_method {
   std::string family;   ///< a curve of the chart
   std::string variant;  ///< a point of it
   method how;
-  bool counted = false;  ///< bits as if packed to the bit: tern stores these integers in wider fields
+  bool counted = false;      ///< bits as if packed to the bit: tern stores these integers in wider fields
+  bool in_sequence = false;  ///< layer after layer, each calibrated behind those before it
 
   std::string name() const { return variant.empty() ? family : family + ", " + variant; }
 };
 
 inline std::vector<table_method> table_methods() {
   constexpr tern::granularity row = tern::per_channel, group_160 = tern::per_group(160);
+  constexpr std::size_t sweeps = 5;  // of coordinate descent: 20 are no better
   using fit = tern::decompose_method;
   std::vector<table_method> out;
   const auto integers = [&](unsigned bits, tern::granularity granularity, const std::string& variant) {
@@ -65,6 +68,10 @@ inline std::vector<table_method> table_methods() {
   for (const auto& [bits, group] : {std::pair(5u, 128u), {4u, 128u}, {3u, 32u}}) {
     integers(bits, tern::per_group(group), fmt::format("groups of {}, Hadamard + GPTQ", group));
     out.back().how.hadamard = out.back().how.gptq = true;
+    table_method best = out.back();
+    best.how.sweeps = sweeps, best.how.refit_outputs = 2, best.in_sequence = true;
+    best.variant = fmt::format("groups of {}, in sequence", group);
+    out.push_back(best);
   }
   for (std::size_t planes = 1; planes <= 3; ++planes) {
     const auto add = [&](const char* family, const char* codec, method how) {
@@ -96,6 +103,10 @@ inline std::vector<table_method> table_methods() {
     add("+ Hadamard + GPTQ", small, code);
     code.refit_outputs = 2;
     add("+ Hadamard + GPTQ + refit", small, code);
+    code.sweeps = sweeps;
+    add("+ Hadamard + GPTQ + descent + refit", small, code);
+    add("the same in sequence", small, code);
+    out.back().in_sequence = true;
   }
   return out;
 }
@@ -263,6 +274,26 @@ inline table_row exchange_all(bert& model, const table_method& m, const calibrat
   return row;
 }
 
+/// The same, layer after layer; `sentences` calibrate. Outputs are compared on the inputs of the float model, as above.
+inline table_row exchange_in_sequence(bert& model, const table_method& m, const calibrations& seen,
+                                      std::span<const token_ids> sentences, embedder& threads) {
+  progress_bar bar(m.name());
+  table_row row{.family = m.family, .variant = m.variant, .counted = m.counted, .output_snr_db = 0};
+  double weights = 0, bits = 0, done = 0;
+  const auto maps = static_cast<double>(model.maps().size());
+  quantize_in_sequence(model, m.how, sentences, threads, [&](const linear_map& map, const quantized_layer& q) {
+    const auto count = static_cast<double>(map.weight.rows() * map.weight.cols());
+    weights += count;
+    bits += (m.counted ? q.ideal_bits : q.bits) * count;
+    row.output_snr_db += tern::output_distortion(map.weight, q.layer.dequantized(), seen.at(map.name)->hessian).snr_db;
+    bar(static_cast<float>(++done / maps));
+  });
+  row.bits = bits / weights;
+  row.linear_bytes = bits / 8;
+  row.output_snr_db /= maps;
+  return row;
+}
+
 /// Sets the speeds of rows: medians over rounds in which all rows take turns, on the first of the sentences; and where the
 /// time of a sentence goes.
 inline void measure_speeds(std::vector<table_row>& rows, const std::vector<bert>& models,
@@ -314,6 +345,7 @@ inline void compare_embeddings(table_row& row, const tern::matrix<float>& embedd
 /// @param rounds      of timing
 inline std::vector<table_row> make_table(const bert& model, const std::vector<table_method>& methods,
                                          const std::vector<std::string>& files, const calibrations& seen,
+                                         std::span<const token_ids> calibration_set,
                                          std::span<const token_ids> evaluation_set, embedder& threads,
                                          std::size_t file_bytes, std::size_t rounds) {
   constexpr std::size_t timed_sentences = 64;
@@ -329,7 +361,11 @@ inline std::vector<table_row> make_table(const bert& model, const std::vector<ta
     rows.push_back(exchange(models.back()));
     compare_embeddings(rows.back(), threads(models.back(), evaluation_set), wanted, wanted_ranks);
   };
-  for (const table_method& m : methods) add([&](bert& each) { return exchange_all(each, m, seen, threads); });
+  for (const table_method& m : methods)
+    add([&](bert& each) {
+      return m.in_sequence ? exchange_in_sequence(each, m, seen, calibration_set, threads)
+                           : exchange_all(each, m, seen, threads);
+    });
   for (const std::string& path : files) add([&](bert& each) { return exchange_file(each, path, &seen); });
   for (table_row& row : rows) row.file_bytes = others + row.linear_bytes;
   measure_speeds(rows, models, evaluation_set.first(std::min(timed_sentences, evaluation_set.size())), threads, rounds);
@@ -402,6 +438,7 @@ inline chart chart_of(const std::vector<table_row>& rows) {
                          {.title = "outputs of the maps: SNR in dB", .least = 0, .most = 10}},
               .series = {{.name = "INT", .colour = "#333333", .shape = marker::square},
                          {.name = "INT + Hadamard + GPTQ", .colour = "#999999", .shape = marker::square},
+                         {.name = "INT in sequence", .colour = "#999999", .shape = marker::diamond},
                          {.name = "greedy absmean", .colour = "#cc79a7", .joined = true},
                          {.name = "alternating", .colour = "#d55e00", .joined = true},
                          {.name = "plane code, rows", .colour = "#56b4e9", .shape = marker::diamond},
@@ -409,12 +446,15 @@ inline chart chart_of(const std::vector<table_row>& rows) {
                          {.name = "+ Hadamard", .colour = "#e69f00", .joined = true},
                          {.name = "plane code, rows, + GPTQ", .colour = "#56b4e9", .shape = marker::triangle_up},
                          {.name = "+ GPTQ", .colour = "#009e73", .joined = true},
-                         {.name = "+ Hadamard + GPTQ + refit", .colour = "#009e73", .shape = marker::triangle_up}}};
+                         {.name = "+ Hadamard + GPTQ + refit", .colour = "#009e73", .shape = marker::triangle_up},
+                         {.name = "the same in sequence", .colour = "#000000", .shape = marker::diamond}}};
   for (const table_row& row : rows)
     for (chart_series& series : chart.series) {
       const bool integer = row.family.starts_with("INT");
       const bool helped = row.variant.ends_with("GPTQ");
-      if (series.name != (!integer ? row.family : helped ? "INT + Hadamard + GPTQ" : "INT")) continue;
+      const bool in_sequence = row.variant.ends_with("in sequence");
+      const char* const integers = helped ? "INT + Hadamard + GPTQ" : in_sequence ? "INT in sequence" : "INT";
+      if (series.name != (integer ? integers : row.family)) continue;
       const std::string label = integer ? row.family.substr(3, 1) : "";
       series.points.push_back({row.bits, {-10 * std::log10(1 - row.mean_cosine), row.output_snr_db}, {label, label}});
     }

@@ -150,7 +150,7 @@ namespace tern::inline v0_1::inline TERN_TU {
 ///            row and column of a NaN or infinity in w or, with next to no damping, in the result; cancelled_error.
 /// Source:    Y. Li et al., "GPTAQ", arXiv:2504.02692; S. Zhang et al., "Qronos", arXiv:2505.11695.
 template <real_matrix M, executor Executor = serial_executor, progress_callback Progress = no_progress>
-matrix<float> corrected_weights(const M& w, const cross_moment& c, const hessian& h, double damp = 0.1,
+matrix<float> corrected_weights(const M& w, const cross_moment& c, const hessian& h, double damp = 0.3,
                                 const Executor& ex = {}, Progress progress = {}) {
   decltype(auto) rows = detail::float_rows(w);
   return detail::correct_rows(matrix_view<const float>(rows), c, h, damp, ex, progress);
