@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <limits>
 #include <new>
 
 #include "support/catch.hpp"
@@ -15,10 +16,10 @@
 
 namespace {
 
-std::atomic<std::size_t> allocations = 0;
+std::atomic<std::size_t> allocations = 0, last_allocation = std::numeric_limits<std::size_t>::max();
 
 void* allocate(std::size_t size, std::size_t alignment) {
-  ++allocations;
+  if (++allocations > last_allocation) throw std::bad_alloc();
   void* const p = std::aligned_alloc(alignment, tern::detail::round_up(size == 0 ? 1 : size, alignment));
   if (p == nullptr) throw std::bad_alloc();
   return p;
@@ -41,6 +42,25 @@ struct counting_executor {
     *count += allocations - before;
   }
 };
+
+/// Assigns b to copies of a, with memory for no allocation, for one, and so on until it succeeds.
+/// @param unchanged  unchanged(x): whether x is still what a is
+template <class T>
+std::size_t failures_of_assignment(const T& a, const T& b, auto&& unchanged) {
+  for (std::size_t failures = 0;; ++failures) {
+    T x = a;
+    bool failed = false;
+    last_allocation = allocations + failures;
+    try {
+      x = b;
+    } catch (const std::bad_alloc&) {
+      failed = true;
+    }
+    last_allocation = std::numeric_limits<std::size_t>::max();
+    if (!failed) return failures;
+    CHECK(unchanged(x));
+  }
+}
 
 /// Calls f and tells how often it allocated.
 template <class F>
@@ -138,4 +158,24 @@ TEST_CASE("fits with importances allocate on the calling thread", "[allocation]"
   tern::refit_outputs(q, w, h, 2, ex);
   (void)tern::output_distortion(w, tern::dequantize(q), h, ex);
   CHECK(count == 0);
+}
+
+TEST_CASE("an assignment without memory leaves what was there", "[allocation]") {
+  const auto x = tern_test::draw_matrix(2, 40, 9);
+  const auto few = tern_test::draw_matrix(5, 40, 10), many = tern_test::draw_matrix(70, 400, 11);
+  const auto check = [&](const auto& a, const auto& b) {
+    const auto y = a(x);
+    const auto unchanged = [&](const auto& layer) { return layer.in_features() == 40 && tern_test::same(layer(x), y); };
+    CHECK(failures_of_assignment(a, b, unchanged) >= 2);
+  };
+  const auto bias = [](std::size_t size) { return std::vector<float>(size, 1.0f); };
+  check(tern::int8_linear::from_float(few, bias(5)), tern::int8_linear::from_float(many, bias(70)));
+  check(tern::llm_int8_linear::from_float(few, bias(5), {.threshold = 0, .outlier_bits = 16}),
+        tern::llm_int8_linear::from_float(many, bias(70), {.threshold = 0, .outlier_bits = 16}));
+  check(tern::llm_int8_static_linear::from_float(few, {1, 39}, bias(5)),
+        tern::llm_int8_static_linear::from_float(many, {2, 3, 399}, bias(70)));
+  const auto size_stays = [](const tern::aligned_bytes& bytes) { return bytes.size() == 64; };
+  CHECK(failures_of_assignment(tern::aligned_bytes(64), tern::aligned_bytes(4096), size_stays) == 1);
+  const auto shape_stays = [](const tern::matrix<float>& m) { return m.rows() == 5 && m.cols() == 40; };
+  CHECK(failures_of_assignment(few, many, shape_stays) == 1);
 }

@@ -68,11 +68,12 @@ static_assert(CHAR_BIT == 8 && std::numeric_limits<float>::is_iec559, "tern need
   ".equ .Ltern_v\\n,\\n\n.endr\n.endif\n.inst "
 
 #define TERN_INLINE inline __attribute__((always_inline))
-#define TERN_INLINE_COPIES(type)                          \
-  TERN_INLINE type(const type&) = default;                \
-  TERN_INLINE type(type&&) noexcept = default;            \
-  TERN_INLINE type& operator=(const type&) = default;     \
-  TERN_INLINE type& operator=(type&&) noexcept = default; \
+// An assignment that runs out of memory leaves its target as it was: members assigned one by one could be of two objects.
+#define TERN_INLINE_COPIES(type)                                                 \
+  TERN_INLINE type(const type&) = default;                                       \
+  TERN_INLINE type(type&&) noexcept = default;                                   \
+  TERN_INLINE type& operator=(const type& other) { return *this = type(other); } \
+  TERN_INLINE type& operator=(type&&) noexcept = default;                        \
   TERN_INLINE ~type() = default
 #define TERN_NOINLINE __attribute__((noinline))
 
