@@ -34,3 +34,14 @@ TEST_CASE("sizes: products that do not fit are refused", "[error]") {
                 tern::detail::ceil_div(4, 4) == 1 && tern::detail::ceil_div(5, 4) == 2);
   static_assert(tern::detail::round_up(0, 64) == 0 && tern::detail::round_up(65, 64) == 128);
 }
+
+TEST_CASE("sizes: sums that do not fit are refused", "[error]") {
+  constexpr std::size_t all = std::numeric_limits<std::size_t>::max(), most = all / 2;
+  static_assert(tern::detail::checked_sum(most, 0) == most && tern::detail::checked_sum(0, most) == most);
+  static_assert(tern::detail::checked_sum(most - 5, 5) == most);
+  CHECK_THROWS_AS(tern::detail::checked_sum(most, 1), tern::range_error);
+  CHECK_THROWS_AS(tern::detail::checked_sum(1, most), tern::range_error);
+  CHECK_THROWS_AS(tern::detail::checked_sum(all, 0), tern::range_error);
+  CHECK_THROWS_AS(tern::detail::checked_sum(0, all), tern::range_error);
+  CHECK_THROWS_AS(tern::detail::checked_sum(all, 2), tern::range_error);  // which wraps to 1
+}

@@ -76,6 +76,7 @@ TEST_CASE("llm_int8_static_linear: columns from calibration", "[llm_int8]") {
   CHECK(columns == std::vector<std::size_t>{7, 41, 79});
   CHECK(tern::outlier_columns(seen.maxima(), std::numeric_limits<float>::infinity()).empty());
   CHECK(tern::outlier_columns(seen.maxima(), 0).size() == 80);
+  CHECK(tern::outlier_columns(std::vector<float>{5.5f, 6, 6.5f}, 6) == std::vector<std::size_t>{1, 2});
   CHECK_THROWS_AS(tern::outlier_columns(seen.maxima(), -1.0f), tern::range_error);
   // What it is for: nearly the float product, where one int8 scale for everything is not.
   const auto w = draw_matrix(30, 80, 8), x = draw_tokens(20, 80, {7, 41}, 9);
@@ -133,6 +134,8 @@ TEST_CASE("llm_int8_static_linear: what is refused leaves y as it was", "[llm_in
   y(0, 0) = 7;
   tern::aligned_bytes workspace(layer.workspace_bytes(3));
   CHECK_THROWS_AS(layer(x, y, std::span<std::byte>(workspace).subspan(64)), tern::shape_error);
+  for (const std::size_t begin : std::vector<std::size_t>{1, 64, workspace.size()})
+    CHECK_THROWS_WITH(layer(x, y, std::span<std::byte>(workspace).subspan(begin)), contains("need a workspace of"));
   CHECK_THROWS_AS(layer(draw_matrix(3, 31, 1), y, workspace), tern::shape_error);
   tern::matrix<float> narrow(3, 11);
   CHECK_THROWS_AS(layer(x, narrow, workspace), tern::shape_error);

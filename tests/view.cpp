@@ -205,3 +205,19 @@ TEST_CASE("matrix: zeros, elements, wrong count", "[view]") {
   constexpr std::size_t huge = static_cast<std::size_t>(-1) / 16;
   CHECK_THROWS_AS(tern::matrix<float>(huge, huge), tern::range_error);
 }
+
+TEST_CASE("aligned_bytes: zeroed and aligned, and empty when moved from", "[view]") {
+  for (const std::size_t size : std::vector<std::size_t>{0, 1, 63, 64, 65, 1000}) {
+    tern::aligned_bytes bytes(size);
+    CHECK(bytes.size() == size);
+    CHECK(reinterpret_cast<std::uintptr_t>(bytes.data()) % tern::storage_alignment == 0);
+    for (std::size_t i = 0; i < size; ++i) CHECK(bytes.data()[i] == std::byte{0});
+    const tern::aligned_bytes moved = std::move(bytes);
+    CHECK(moved.size() == size);
+    CHECK(bytes.size() == 0);
+    CHECK(std::span<const std::byte>(std::as_const(bytes)).empty());
+    bytes = moved;
+    CHECK(bytes.size() == size);
+    CHECK((size == 0 || bytes.data() != moved.data()));
+  }
+}

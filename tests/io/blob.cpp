@@ -255,6 +255,15 @@ TEST_CASE("blob: a remainder that contradicts its layer", "[io]") {
   SECTION("a version that has none") { put(bytes, 8, GENERATE(as<std::uint32_t>(), 0, 1, 3)); }
   SECTION("a version that has one") { u64(152, 0); }
   SECTION("its size") { u64(152, GENERATE_COPY(as<std::uint64_t>(), 64, 192, 383, 385, 448, 576, 768, huge, most)); }
+  SECTION("its size and the blob's, no multiples of 64") {
+    tern::aligned_bytes grown(769);
+    std::copy_n(blob.data(), 768, grown.data());
+    put(grown, 16, std::uint64_t{769});
+    put(grown, 152, std::uint64_t{385});
+    fix_checksums(grown);
+    CHECK_THROWS_WITH(tern::read_blob_info(grown), "blob: a remainder of 385 bytes in a blob of 769");
+    u64(152, 385);
+  }
   SECTION("its size, whose lower 32 bits are what they should be") { put(bytes, 156, std::uint8_t{1}); }
   SECTION("no such layer") { u64(144, 0); }
   SECTION("no columns") { u64(32, 0); }
