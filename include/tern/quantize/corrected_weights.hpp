@@ -139,12 +139,13 @@ namespace tern::inline v0_1::inline TERN_TU {
 /// @param w         [N x K] tern's or Eigen's
 /// @param c         of x and x_q, K
 /// @param h         of x_q, of the same tokens
-/// @param damp      how much is not to be trusted: the larger, the less weights move
+/// @param damp      how much is not to be trusted: the larger, the less weights move. Of a transformer's
+///                  embeddings, 0.1 to 1 served better than 0.01
 /// @param ex        who works; the result does not depend on it
 /// @param progress  told (done, total) in panels of the factorisation and strips of 64 rows, may cancel
 /// @return [N x K]
 /// Exactness: the same bits on every machine: no operation but sums in double of exact products, in one order.
-/// Cost:      K^3 / 6 + 2 N K^2 products; 12 K^2 bytes.
+/// Cost:      K^3 / 6 + 2 N K^2 products; 8 K^2 bytes.
 /// Errors:    shape_error when c or h is not of K inputs; range_error for a Hessian that has seen nothing or not as many
 ///            tokens, that is not positive definite with this damping, for a damp that is negative or not finite, naming
 ///            row and column of a NaN or infinity in w or, with next to no damping, in the result; cancelled_error.

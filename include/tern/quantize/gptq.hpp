@@ -311,7 +311,8 @@ namespace tern::inline v0_1::inline TERN_TU {
 /// @param ex        who works; the result does not depend on it
 /// @param progress  told (done, total) in panels of the factorisation and strips of 64 rows, may cancel
 /// Exactness: the same bits on every machine: no operation but sums in double of exact products, in one order.
-/// Cost:      K^3 / 6 + N K^2 / 2 products and the fits of decompose(); 4 K^2 bytes.
+/// Cost:      K^3 / 6 + N K^2 / 2 products and the fits of decompose(); 4 K^2 bytes. Sweeps of coordinate descent: N K^2
+///            products, K for each code that changes, and 4 K^2 bytes.
 /// Errors:    shape_error when h is not of K inputs; range_error for a Hessian that has seen nothing, that is not
 ///            positive definite with this damping, for scales per tensor or input, planes outside 1 .. 5, a damp that
 ///            is negative or not finite, or naming row and column of a NaN or infinity, or of a weight near the largest
