@@ -54,6 +54,7 @@ struct entry {
   const tern::safetensors_tensor* tensor;
   method how;
   std::vector<method> choices;
+  double importance = 1;  ///< of its error, where there are choices
   quantized_layer result = {};
   std::size_t bytes_after = 0;
 
@@ -97,7 +98,7 @@ std::vector<entry> plan(const tern::safetensors_view& file, const recipe& recipe
     if (rule != nullptr && is_real(t)) {
       e.how = rule->how;
       if (e.is_quantised() && (t.shape.size() != 2 || e.count() == 0)) e.how = {};
-      if (e.is_quantised()) e.choices = rule->choices;
+      if (e.is_quantised()) e.choices = rule->choices, e.importance = rule->importance;
     }
     entries.push_back(std::move(e));
   }
@@ -147,7 +148,8 @@ double relative_error(const quantized_layer& q) {
   return q.weight_signal == 0 ? 0 : q.weight_noise / q.weight_signal;
 }
 
-/// Takes one of the choices of each tensor so that all of them fit the budget.
+/// Takes one of the choices of each tensor so that all of them fit the budget. Errors are by weights, as bits are: what
+/// a choice gains for its bits does not depend on the size of the tensor.
 void choose(std::vector<entry>& entries, double budget, const tern::safetensors_view& calibrations,
             const executor& ex) {
   std::vector<std::vector<tern::precision>> curves;
@@ -165,7 +167,7 @@ void choose(std::vector<entry>& entries, double budget, const tern::safetensors_
     for (const method& choice : e.choices.empty() ? std::vector<method>{e.how} : e.choices) {
       const quantized_layer q = quantise(e, choice, calibrations, ex,
                                          [&](double part) { bar(static_cast<float>((done + part * weights) / all)); });
-      points.push_back({{8.0 * static_cast<double>(q.bytes), relative_error(q)}, choice});
+      points.push_back({{8.0 * static_cast<double>(q.bytes), e.importance * weights * relative_error(q)}, choice});
       done += weights;
     }
     // Bits ascend, and of as many bits the best choice stays.

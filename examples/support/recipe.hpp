@@ -7,7 +7,8 @@
 ///
 /// The first rule whose pattern ("*" is any text, "?" any character) matches a tensor's name decides; what none matches is
 /// kept. With a budget, in stored bits per weight over all tensors that the rules quantise, one of each rule's choices,
-/// which are options that replace the rule's own, is taken for each tensor, by measured error.
+/// which are options that replace the rule's own, is taken for each tensor, by measured error: the relative one of its
+/// outputs, or of its weights without calibration, times its number of weights and the rule's "importance" (left out: 1).
 ///
 /// | option            | values                                                        | of                                  |
 /// |-------------------|---------------------------------------------------------------|-------------------------------------|
@@ -47,6 +48,7 @@ struct rule {
   std::string match;
   method how;
   std::vector<method> choices = {};  ///< in place of `how`, where there is a budget
+  double importance = 1;             ///< of an error of the tensors that match, where there is a budget
 
   friend bool operator==(const rule&, const rule&) = default;
 };
@@ -279,8 +281,11 @@ inline rule parse_rule(ordered_json object) {
   if (!object.contains("kind")) refuse("\"kind\" is missing");
   rule r{.match = object["match"].get<std::string>(), .how = {}};
   const ordered_json choices = object.value("choices", ordered_json::array());
-  object.erase("match");
-  object.erase("choices");
+  if (object.contains("importance")) {
+    r.importance = number_value("importance", object["importance"], 0, 1e30);
+    if (choices.empty()) refuse("\"importance\" goes with choices");
+  }
+  for (const char* const member : {"match", "choices", "importance"}) object.erase(member);
   r.how = parse_method(object);
   if (!choices.is_array()) refuse("\"choices\" is a list of options, not " + choices.dump());
   for (const ordered_json& choice : choices) r.choices.push_back(parse_method(choice, r.how));
@@ -324,6 +329,7 @@ inline std::string to_text(const recipe& r) {
   out["rules"] = ordered_json::array();
   for (const rule& each : r.rules) {
     ordered_json object = {{"match", each.match}};
+    if (each.importance != 1) object["importance"] = each.importance;
     object["kind"] = word_of(each.how.kind);
     object.update(to_json(each.how));
     for (const method& choice : each.choices) object["choices"].push_back(to_json(choice, each.how));

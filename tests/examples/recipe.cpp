@@ -76,7 +76,7 @@ TEST_CASE("recipe: what is parsed, option by option, and printed", "[examples]")
     {"match": "2", "kind": "int", "zero_point": true, "granularity": "tensor", "scales": "BF16", "smoothquant": 0.75},
     {"match": "3", "kind": "ternary", "rule": "twn", "awq": true, "hadamard": true, "weighted": true},
     {"match": "4", "kind": "planes", "planes": 5, "fit": "refit", "gptq": true, "hadamard": false},
-    {"match": "5", "kind": "trit_code", "code": [9, 5, 3], "outlier_columns": 6.5,
+    {"match": "5", "importance": 2.5, "kind": "trit_code", "code": [9, 5, 3], "outlier_columns": 6.5,
      "choices": [{"code": null, "planes": 3}, {"outlier_columns": null, "kind": "bf16"}, {}]}]})";
   const auto r = parse_recipe(text);
   REQUIRE(r.rules.size() == 5);
@@ -108,6 +108,7 @@ TEST_CASE("recipe: what is parsed, option by option, and printed", "[examples]")
         method{.kind = weight_kind::planes, .planes = 5, .fit = tern::decompose_method::greedy_refit, .gptq = true});
   const method code{.kind = weight_kind::trit_code, .code = {{9, 5, 3}}, .outlier_columns = 6.5f};
   CHECK(r.rules[4].how == code);
+  CHECK((r.rules[4].importance == 2.5 && r.rules[0].importance == 1));
   REQUIRE(r.rules[4].choices.size() == 3);
   CHECK(r.rules[4].choices[0] == method{.kind = weight_kind::trit_code, .planes = 3, .outlier_columns = 6.5f});
   CHECK(r.rules[4].choices[1] == method{.kind = weight_kind::bf16, .code = {{9, 5, 3}}});
@@ -123,6 +124,9 @@ TEST_CASE("recipe: what is refused, with the rule and the option", "[examples]")
   CHECK(refusal("{\"rules\": [], \"buget\": 3}") == "recipe: there is no member \"buget\"");
   CHECK(refusal("{\"rules\": [], \"budget\": 3}") == "recipe: choices need a budget, and a budget choices");
   CHECK(refusal(of_option("\"choices\": [{\"bits\": 4}]")) == "recipe: choices need a budget, and a budget choices");
+  CHECK(refusal(of_option("\"importance\": 2")) == "recipe: rule 2: \"importance\" goes with choices");
+  CHECK(refusal(of_option("\"choices\": [{\"bits\": 4}], \"importance\": -1")) ==
+        "recipe: rule 2: \"importance\" is a number from 0 to 1e+30, not -1");
   CHECK(refusal("{\"rules\": [1]}") == "recipe: rule 1: a rule is an object, not 1");
   CHECK(refusal("{\"rules\": [{\"kind\": \"keep\"}]}") == "recipe: rule 1: \"match\", a pattern, is missing");
   CHECK(refusal("{\"rules\": [{\"match\": \"a\"}]}") == "recipe: rule 1: \"kind\" is missing");
