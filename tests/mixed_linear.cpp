@@ -185,6 +185,9 @@ TEST_CASE("mixed linear: what is refused", "[linear]") {
   parts other = p;
   other.second = make(draw_matrix(7, 80, 7), outputs).second;
   CHECK_THROWS_WITH(layer_of(other), contains("parts of 40 and of 80 inputs"));
+  other = p;
+  other.first = make(draw_matrix(7, 0, 7), outputs).first;
+  CHECK_THROWS_WITH(layer_of(other), contains("parts of 0 and of 40 inputs"));
 
   const layer_type layer = layer_of(p);
   auto x = draw_matrix(2, 40, 8);
@@ -204,4 +207,15 @@ TEST_CASE("mixed linear: a layer of nothing", "[linear]") {
   CHECK(nothing.in_features() == 0);
   CHECK(nothing.out_features() == 0);
   CHECK(nothing(tern::matrix<float>(3, 0)).rows() == 3);
+
+  // As linear: without outputs there are inputs all the same, and without inputs the bias.
+  parts of_inputs;
+  of_inputs.third.weights = tern::int8_matrix(tern::quantize_absmax(tern::matrix<float>(0, 40)));
+  const auto no_outputs = layer_of(of_inputs);
+  CHECK(no_outputs.in_features() == 40);
+  CHECK(no_outputs(draw_matrix(2, 40, 1)).rows() == 2);
+  const auto no_inputs = layer_of(make(tern::matrix<float>(3, 0), {{1}, {0}, {2}}), {5, 6, 7});
+  const auto y = no_inputs(tern::matrix<float>(2, 0));
+  for (std::size_t m = 0; m < 2; ++m)
+    for (std::size_t n = 0; n < 3; ++n) CHECK(y(m, n) == static_cast<float>(5 + n));
 }

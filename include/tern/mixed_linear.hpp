@@ -85,10 +85,12 @@ class mixed_linear {
     std::vector<bool> owned(out_features_);
     if (!bias_.empty() && bias_.size() != out_features_)
       detail::fail<shape_error>({"mixed_linear: ", bias_.size(), " biases for ", out_features_, " outputs"});
+    bool is_first = true;
     each_part([&](const auto& part, std::size_t p) {
       detail::check_outputs(part.outputs, part.weights.rows(), owned);
-      if (part.weights.rows() == 0) return;
-      if (in_features_ == 0) in_features_ = part.weights.cols();
+      if (part.weights.rows() == 0 && part.weights.cols() == 0) return;
+      if (is_first) in_features_ = part.weights.cols();
+      is_first = false;
       if (part.weights.cols() != in_features_)
         detail::fail<shape_error>(
             {"mixed_linear: parts of ", in_features_, " and of ", part.weights.cols(), " inputs"});
