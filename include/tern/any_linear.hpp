@@ -66,6 +66,7 @@ class erased_layer {
                     executor_reference ex) const = 0;
   virtual std::span<const float> bias() const = 0;
   virtual bool has_float_activations() const = 0;
+  virtual bool has_own_activations() const = 0;
   virtual std::span<const std::size_t> outlier_columns() const = 0;
   virtual packed_view<i8> outlier_weights() const = 0;
   virtual std::size_t packed_bytes() const = 0;
@@ -100,6 +101,10 @@ class held_layer final : public erased_layer {
   std::span<const float> bias() const override { return layer_.bias(); }
   bool has_float_activations() const override {
     return requires { requires std::same_as<typename Layer::activations_type, float_activations>; };
+  }
+  bool has_own_activations() const override {
+    return requires { requires !std::same_as<typename Layer::activations_type, int8_activations>; }
+    &&!has_float_activations();
   }
   std::span<const std::size_t> outlier_columns() const override {
     if constexpr (std::same_as<Layer, llm_int8_static_linear>)
@@ -176,6 +181,8 @@ class any_linear {
   std::span<const float> bias() const { return held().bias(); }
   /// Whether activations go into the product as they are: float_activations.
   bool has_float_activations() const { return held().has_float_activations(); }
+  /// Whether a policy of the program's own makes activations of them: no file can say which.
+  bool has_own_activations() const { return held().has_own_activations(); }
   /// The transforms of the inputs, in the order in which they are applied.
   std::span<const any_transform> transforms() const { return transforms_; }
   /// The columns, behind the transforms, that llm_int8_static_linear multiplies in float; else empty.

@@ -29,6 +29,8 @@ tern::input_scaling scaling_of(std::size_t count, float first = 0.3f) {
   return tern::input_scaling(scales);
 }
 
+struct own_activations : tern::float_activations {};
+
 /// The file of one layer "w", its description and tensors changed by somebody.
 struct changed_file {
   std::shared_ptr<const tern::layer_tensors> of;
@@ -163,6 +165,12 @@ TEST_CASE("safetensors layer: float activations come back", "[io]") {
   const any_linear real_trits(tern::linear<tern::ternary_matrix<>, tern::float_activations>::from_float(w));
   CHECK_THROWS_AS(out.add("w", real_trits), tern::range_error);
   CHECK_THROWS_WITH(out.add("w", real_trits), contains("has float activations with codec i2, not n4 or i8"));
+  // A policy of the program's own would come back as another one.
+  const any_linear own(tern::linear<tern::int8_matrix, own_activations>::from_float(w));
+  CHECK(own.has_own_activations());
+  CHECK(!real_trits.has_own_activations());
+  CHECK_THROWS_AS(out.add("w", own), tern::range_error);
+  CHECK_THROWS_WITH(out.add("w", own), contains("a policy that is neither"));
   CHECK(out.tensors().empty());
   CHECK(out.metadata().empty());
   // LLM.int8() layers have int8 activations.

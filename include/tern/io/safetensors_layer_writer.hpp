@@ -160,13 +160,17 @@ class layer_tensors {
   /// @param name  the tensor whose place the layer takes
   /// @return bytes of all its tensors
   /// Cost:   a copy of the packed weights.
-  /// Errors: range_error for more than 16 transforms, or float activations with another codec than n4 and i8; shape_error for a
-  ///         layer that holds none.
+  /// Errors: range_error for more than 16 transforms, float activations with another codec than n4 and i8, or a policy of the
+  ///         program's own for activations; shape_error for a layer that holds none.
   template <class Tu = tu_tag>
   std::size_t add(const std::string& name, const any_linear& layer) {
     if (layer.transforms().size() > detail::most_transforms)
       detail::fail<range_error>({"layer_tensors: layer ", detail::shown(name).c_str(), " has ",
                                  layer.transforms().size(), " transforms, of at most ", detail::most_transforms});
+    if (layer.has_own_activations())
+      detail::fail<range_error>(
+          {"layer_tensors: layer ", detail::shown(name).c_str(),
+           " has activations by a policy that is neither int8_activations nor float_activations"});
     const std::size_t first = owned_.size();
     aligned_bytes blob = layer.blob();
     const blob_info info = tern::read_blob_info(blob);
