@@ -86,7 +86,7 @@ struct int8_activations {
 /// Exactness: the sums are of float, by fma over k ascending: see matmul; the same bits everywhere. NaN and infinity follow
 ///            IEEE's rules.
 /// Overflow:  none: K is not bounded.
-/// Cost:      about that of float weights; 2.5 to 3.7 times the time of int8 activations for 4 tokens and more, 6 to 9 times for
+/// Cost:      about that of float weights; 2.5 to 4.2 times the time of int8 activations for 4 tokens and more, 6 to 9 times for
 ///            one (i8 weights on AVX512-VNNI, in the cache). The weights are read as packed. No workspace.
 struct float_activations {
   static constexpr std::size_t workspace_bytes(std::size_t, std::size_t) { return 0; }
