@@ -489,6 +489,6 @@ TEST_CASE("safetensors layer: nothing is allocated on the word of a blob without
     return file.refusal();
   };
   constexpr std::uint64_t many = std::uint64_t{1} << (sizeof(std::size_t) == 8 ? 60 : 28);
-  CHECK_THAT(of_columns(many, 1), contains("no outputs in 1 planes of"));
-  CHECK_THAT(of_columns(64, many), contains("no outputs in"));
+  CHECK_THAT(of_columns(many, 1), contains("no outputs of"));
+  CHECK_THAT(of_columns(64, many), contains("planes without rows"));
 }

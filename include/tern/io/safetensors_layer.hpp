@@ -211,10 +211,10 @@ inline any_linear read_layer(const safetensors_view& file, const std::string& na
     bytes = aligned;
   }
   const blob_info info = tern::read_blob_info(bytes);
-  // Without rows nothing that is stored would bound what transforms allocate, and what loops over planes.
+  // Without rows nothing that is stored would bound what transforms allocate.
   const packed_format& format = info.format;
-  if (format.rows == 0 && (format.cols > max_inputs(false, false) || format.planes > max_inputs(false, false)))
-    fail<format_error>({"no outputs in ", format.planes, " planes of ", format.cols, " inputs"});
+  if (format.rows == 0 && format.cols > max_inputs(false, false))
+    fail<format_error>({"no outputs of ", format.cols, " inputs"});
   if (info.bias_count != 0 && !bias.empty()) fail<format_error>({"a bias is given, and the blob has one"});
   if (!in_place) tern::verify_payload(bytes);
   const any_linear layer = layer_function(info.codec(), codecs{})(
