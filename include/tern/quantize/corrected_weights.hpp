@@ -17,6 +17,7 @@
 
 #include <tern/quantize/cross_moment.hpp>
 #include <tern/quantize/feedback.hpp>
+#include <tern/quantize/rounding.hpp>
 
 namespace tern::inline v0_1::detail::inline TERN_TU {
 
@@ -106,7 +107,7 @@ matrix<float> correct_rows(matrix_view<const float> w, const cross_moment& c, co
     std::vector<std::size_t> order(count);
     for (std::size_t k = 0; k < count; ++k) trace += h(k, k), order[k] = k;
     const feedback_factor factor =
-        factor_hessian(what, h, std::move(order), damp * (trace / static_cast<double>(count)), ex, meter);
+        factor_hessian(what, h, std::move(order), mul_rn(damp, trace / static_cast<double>(count)), ex, meter);
     const double unit = float_unit(h);
     matrix<float> pull(count, count);
     for_each_part(count, ex, [&](std::size_t, std::size_t begin, std::size_t end) {

@@ -26,6 +26,7 @@
 
 #include <tern/quantize/coordinate_descent.hpp>
 #include <tern/quantize/feedback.hpp>
+#include <tern/quantize/rounding.hpp>
 
 namespace tern::inline v0_1 {
 
@@ -263,7 +264,7 @@ quantized_matrix feed_errors(const char* what, matrix_view<const float> w, const
     sweep_plan plan{what, {}, {}, 0, {}, o.scales == gptq_scales::fed && group < count};
     plan.blocks = blocks_of(order.groups, plan.fed);
     for (const place_range block : plan.blocks) plan.widest = greater(plan.widest, block.end - block.begin);
-    const double damp = o.damp * (trace / static_cast<double>(count));
+    const double damp = mul_rn(o.damp, trace / static_cast<double>(count));  // added to sums: not to be contracted
     plan.factor = factor_hessian(what, h, std::move(order.places), damp, ex, meter);
     if (o.weighted) plan.importance = tern::importances(h);
     if (o.sweeps != 0) {
