@@ -177,6 +177,14 @@ TEST_CASE("corrected_weights: what is refused", "[quantize]") {
   CHECK_THROWS_WITH(tern::corrected_weights(two, flat_c, flat, 0.0), contains("not positive definite at input 1"));
   CHECK(same(tern::corrected_weights(two, flat_c, flat), two));
 
+  // Inputs that lost two thirds ask for weights three times as large, which are beyond float.
+  tern::hessian third(1);
+  tern::cross_moment third_c(1);
+  const tern::matrix<float> full(1, 1, {3.0f}), left(1, 1, {1.0f}), large(1, 1, {0x1p126f}), larger(1, 1, {0x1p127f});
+  third.observe(left), third_c.observe(full, left);
+  CHECK(tern::corrected_weights(large, third_c, third, 0.0)(0, 0) == 3 * 0x1p126f);
+  CHECK_THROWS_WITH(tern::corrected_weights(larger, third_c, third, 0.0), contains("with so little damping"));
+
   CHECK(tern::corrected_weights(tern::matrix<float>(0, 10), o.c, o.h).rows() == 0);
   CHECK(tern::corrected_weights(tern::matrix<float>(3, 0), tern::cross_moment(0), tern::hessian(0)).cols() == 0);
 }

@@ -184,6 +184,8 @@ TEST_CASE("mixed precision: blocks of rows and the rows of each choice", "[quant
   auto strange = blocks;
   strange[1].rows[0] = 5;
   CHECK_THROWS_WITH(tern::rows_of_points(strange, chosen), contains("row 5 of 5"));
+  strange[1].rows[0] = blocks[0].rows[0];
+  CHECK_THROWS_WITH(tern::rows_of_points(strange, chosen), contains("is in two blocks"));
   strange = blocks;
   strange[2].curve.push_back({9, 0});
   const std::vector<std::size_t> third = {0, 0, 2};

@@ -250,7 +250,8 @@ inline std::vector<row_block> row_blocks(std::span<const std::vector<precision>>
 /// @param blocks  of one layer
 /// @param chosen  for each block the index of its point, as choose_precision gives it
 /// @return for each point of the curves, of which all blocks have as many, its rows, or none
-/// Errors: shape_error for other numbers of blocks and choices; range_error for a choice that is no point.
+/// Errors: shape_error for other numbers of blocks and choices, or blocks that do not have each row once; range_error for a
+///         choice that is no point.
 inline std::vector<std::vector<std::size_t>> rows_of_points(std::span<const row_block> blocks,
                                                             std::span<const std::size_t> chosen) {
   if (blocks.size() != chosen.size())
@@ -258,11 +259,14 @@ inline std::vector<std::vector<std::size_t>> rows_of_points(std::span<const row_
   std::size_t count = 0;
   for (const row_block& block : blocks) count += block.rows.size();
   std::vector<std::size_t> point_of(count);
+  std::vector<bool> seen(count);
   for (std::size_t b = 0; b < blocks.size(); ++b) {
     if (chosen[b] >= blocks[b].curve.size())
       detail::fail<range_error>({"rows_of_points: point ", chosen[b], " of ", blocks[b].curve.size()});
     for (const std::size_t n : blocks[b].rows) {
       if (n >= count) detail::fail<shape_error>({"rows_of_points: row ", n, " of ", count});
+      if (seen[n]) detail::fail<shape_error>({"rows_of_points: row ", n, " is in two blocks"});
+      seen[n] = true;
       point_of[n] = chosen[b];
     }
   }
