@@ -44,7 +44,8 @@ double cost(const observed& o, const tern::matrix<float>& w, const tern::matrix<
     for (std::size_t n = 0; n < w.rows(); ++n) {
       double error = 0;
       for (std::size_t k = 0; k < w.cols(); ++k)
-        error += double{o.x(t, k)} * double{w(n, k)} - double{o.y(t, k)} * double{v(n, k)};
+        error += static_cast<double>(o.x(t, k)) * static_cast<double>(w(n, k)) -
+                 static_cast<double>(o.y(t, k)) * static_cast<double>(v(n, k));
       sum += error * error;
     }
   return sum / static_cast<double>(o.x.rows());
@@ -59,10 +60,11 @@ tern::matrix<float> textbook(const tern::matrix<float>& w, const tern::cross_mom
   double unit = 1;  // a power of four that brings the largest element of H to [1/4, 1)
   while (most * unit >= 1) unit /= 4;
   while (most * unit < 0.25) unit *= 4;
+  const double damping = std::fma(damp, trace / static_cast<double>(count), 0.0);  // a product, rounded for sure
   std::vector<std::vector<double>> l(count, std::vector<double>(count)), m = l;
   for (std::size_t i = 0; i < count; ++i)
     for (std::size_t j = 0; j <= i; ++j) {
-      double rest = h(i, j) + (i == j ? damp * (trace / static_cast<double>(count)) : 0.0);
+      double rest = h(i, j) + (i == j ? damping : 0.0);
       for (std::size_t k = 0; k < j; ++k) rest = std::fma(-l[i][k], l[j][k], rest);
       l[i][j] = static_cast<double>(static_cast<float>(i == j ? std::sqrt(rest) : rest / l[j][j]));
     }
@@ -76,7 +78,8 @@ tern::matrix<float> textbook(const tern::matrix<float>& w, const tern::cross_mom
     for (std::size_t j = 0; j < count; ++j) {
       double sum = 0;
       for (std::size_t k = 0; k < count; ++k)
-        sum = std::fma(double{w(n, k)}, static_cast<double>(static_cast<float>((c(k, j) - h(k, j)) * unit)), sum);
+        sum = std::fma(static_cast<double>(w(n, k)),
+                       static_cast<double>(static_cast<float>((c(k, j) - h(k, j)) * unit)), sum);
       for (std::size_t k = 0; k < j; ++k) sum = std::fma(-z[k], m[j][k], sum);
       z[j] = static_cast<double>(static_cast<float>(sum));
     }
@@ -84,7 +87,7 @@ tern::matrix<float> textbook(const tern::matrix<float>& w, const tern::cross_mom
       double sum = z[j] / (l[j][j] * l[j][j]) / unit;
       for (std::size_t k = count; k-- > j + 1;) sum = std::fma(-x[k], m[k][j], sum);
       x[j] = static_cast<double>(static_cast<float>(sum));
-      out(n, j) = static_cast<float>(double{w(n, j)} + x[j]);
+      out(n, j) = static_cast<float>(static_cast<double>(w(n, j)) + x[j]);
     }
   }
   return out;
